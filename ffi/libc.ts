@@ -1,0 +1,219 @@
+// The C library's calls that the project uses, with their C declarations. 64-bit integers are
+// always passed as bigint: a number takes a slow path that costs 10 to 30 times as much.
+//
+// Invariant: a failed call returns -1 and leaves errno for errno.ts to read, on the same thread and
+// before any other call. The *Async symbols run on another thread, so their errno is lost; whoever
+// uses them repeats a failed call synchronously to learn the reason (see errno.ts).
+
+import { openLibrary } from "./open.ts";
+
+const LIBC_SYMBOLS = {
+  __errno_location: { parameters: [], result: "pointer" }, // int *__errno_location(void)
+
+  // Files
+  open: {
+    parameters: [
+      "buffer", // const char *path, NUL-terminated (memory.ts: cString)
+      "i32", // int flags
+      "u32", // mode_t mode
+    ],
+    result: "i32",
+  },
+  close: { parameters: ["i32" /* int fd */], result: "i32" },
+  read: {
+    parameters: ["i32", /* int fd */ "buffer", /* void *buf */ "usize" /* size_t count */],
+    result: "isize",
+  },
+  write: {
+    parameters: ["i32", /* int fd */ "buffer", /* const void *buf */ "usize" /* size_t count */],
+    result: "isize",
+  },
+  pread: {
+    parameters: [
+      "i32", // int fd
+      "buffer", // void *buf
+      "usize", // size_t count
+      "i64", // off_t offset
+    ],
+    result: "isize",
+  },
+  pwrite: {
+    parameters: [
+      "i32", // int fd
+      "buffer", // const void *buf
+      "usize", // size_t count
+      "i64", // off_t offset
+    ],
+    result: "isize",
+  },
+  fsync: { parameters: ["i32" /* int fd */], result: "i32" },
+  fdatasync: { parameters: ["i32" /* int fd */], result: "i32" },
+  fallocate: {
+    parameters: [
+      "i32", // int fd
+      "i32", // int mode: FALLOC_FL_*
+      "i64", // off_t offset
+      "i64", // off_t len
+    ],
+    result: "i32",
+  },
+  ftruncate: { parameters: ["i32", /* int fd */ "i64" /* off_t length */], result: "i32" },
+  lseek: {
+    parameters: ["i32", /* int fd */ "i64", /* off_t offset */ "i32" /* int whence */],
+    result: "i64",
+  },
+  flock: { parameters: ["i32", /* int fd */ "i32" /* int operation */], result: "i32" },
+  fcntl: {
+    parameters: ["i32", /* int fd */ "i32", /* int cmd */ "usize" /* unsigned long arg */],
+    result: "i32",
+  },
+  ioctl: {
+    parameters: [
+      "i32", // int fd
+      "usize", // unsigned long request
+      "buffer", // void *arg
+    ],
+    result: "i32",
+  },
+  dup2: { parameters: ["i32", /* int oldfd */ "i32" /* int newfd */], result: "i32" },
+  pipe2: { parameters: ["buffer", /* int pipefd[2] */ "i32" /* int flags */], result: "i32" },
+
+  // The same on a thread of their own: the event loop goes on meanwhile
+  preadAsync: {
+    name: "pread",
+    parameters: ["i32", "buffer", "usize", "i64"],
+    result: "isize",
+    nonblocking: true,
+  },
+  pwriteAsync: {
+    name: "pwrite",
+    parameters: ["i32", "buffer", "usize", "i64"],
+    result: "isize",
+    nonblocking: true,
+  },
+  fsyncAsync: { name: "fsync", parameters: ["i32"], result: "i32", nonblocking: true },
+  fdatasyncAsync: { name: "fdatasync", parameters: ["i32"], result: "i32", nonblocking: true },
+  fallocateAsync: {
+    name: "fallocate",
+    parameters: ["i32", "i32", "i64", "i64"],
+    result: "i32",
+    nonblocking: true,
+  },
+  ioctlAsync: {
+    name: "ioctl",
+    parameters: ["i32", "usize", "buffer"],
+    result: "i32",
+    nonblocking: true,
+  },
+
+  // Memory
+  mmap: {
+    parameters: [
+      "usize", // void *addr
+      "usize", // size_t length
+      "i32", // int prot
+      "i32", // int flags
+      "i32", // int fd
+      "i64", // off_t offset
+    ],
+    result: "usize", // MAP_FAILED is (void *)-1
+  },
+  munmap: {
+    parameters: ["usize", /* void *addr */ "usize" /* size_t length */],
+    result: "i32",
+  },
+  mlock: {
+    parameters: ["usize", /* const void *addr */ "usize" /* size_t len */],
+    result: "i32",
+  },
+  mlockall: { parameters: ["i32" /* int flags */], result: "i32" },
+  madvise: {
+    parameters: ["usize", /* void *addr */ "usize", /* size_t len */ "i32" /* int advice */],
+    result: "i32",
+  },
+
+  // Events, threads, processes
+  eventfd: {
+    parameters: ["u32", /* unsigned int initval */ "i32" /* int flags */],
+    result: "i32",
+  },
+  gettid: { parameters: [], result: "i32" }, // pid_t gettid(void)
+  setsid: { parameters: [], result: "i32" }, // pid_t setsid(void)
+  prctl: {
+    parameters: [
+      "i32", // int option
+      "usize", // unsigned long arg2
+      "usize", // unsigned long arg3
+      "usize", // unsigned long arg4
+      "usize", // unsigned long arg5
+    ],
+    result: "i32",
+  },
+  sched_setaffinity: {
+    parameters: [
+      "i32", // pid_t pid
+      "usize", // size_t cpusetsize
+      "buffer", // const cpu_set_t *mask
+    ],
+    result: "i32",
+  },
+  sched_getaffinity: {
+    parameters: [
+      "i32", // pid_t pid
+      "usize", // size_t cpusetsize
+      "buffer", // cpu_set_t *mask
+    ],
+    result: "i32",
+  },
+  syscall: {
+    parameters: ["i64", "usize", "usize", "usize", "usize", "usize", "usize"],
+    result: "i64", // long syscall(long number, ...)
+  },
+} as const satisfies Deno.ForeignLibraryInterface;
+
+/** The opened C library's functions. */
+export type Libc = Deno.DynamicLibrary<typeof LIBC_SYMBOLS>["symbols"];
+
+let opened: Libc | undefined;
+
+/** Opens the C library for this thread; later calls return the same functions. */
+export function openLibc(): Libc {
+  opened ??= openLibrary({ names: ["libc.so.6"], debianPackage: "libc6" }, LIBC_SYMBOLS).symbols;
+  return opened;
+}
+
+// open(2) flags that differ between architectures; the rest are the same on all that Deno runs on.
+const IS_ARM64 = Deno.build.arch === "aarch64";
+export const O_RDONLY = 0;
+export const O_WRONLY = 1;
+export const O_RDWR = 2;
+export const O_CREAT = 0o100;
+export const O_EXCL = 0o200;
+export const O_DSYNC = 0o10000;
+export const O_CLOEXEC = 0o2000000;
+export const O_DIRECT = IS_ARM64 ? 0o200000 : 0o40000;
+
+export const SEEK_SET = 0;
+export const SEEK_END = 2;
+
+export const LOCK_EX = 2;
+export const LOCK_NB = 4;
+export const LOCK_UN = 8;
+
+export const PROT_READ = 1;
+export const PROT_WRITE = 2;
+export const MAP_SHARED = 1;
+export const MAP_POPULATE = 0x8000;
+
+export const FALLOC_FL_KEEP_SIZE = 0x01;
+export const FALLOC_FL_PUNCH_HOLE = 0x02;
+export const FALLOC_FL_ZERO_RANGE = 0x10;
+
+export const EFD_CLOEXEC = 0o2000000;
+export const EFD_NONBLOCK = 0o4000;
+
+export const PR_SET_IO_FLUSHER = 57;
+export const PR_GET_IO_FLUSHER = 58;
+
+export const MCL_CURRENT = 1;
+export const MCL_FUTURE = 2;
