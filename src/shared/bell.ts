@@ -1,0 +1,46 @@
+// Waking the replicator. It has an event loop, so it is woken through Atomics.notify; queues are
+// blocked in their ring and are woken through their doorbell's eventfd (shared/doorbell.ts).
+//
+// A sleeping replicator first raises `replicatorAsleep`, then looks for work once more, and only then
+// waits; a queue publishes first and reads the flag afterwards. Both are sequentially consistent, so
+// one of the two sees the other: no wake-up is lost. While the replicator is awake a queue pays one
+// load per write.
+
+import { type SharedViews, WORD } from "./layout.ts";
+
+/** A queue's side: wakes the replicator if it sleeps. */
+export function ringIfAsleep(words: Int32Array): void {
+  if (Atomics.load(words, WORD.replicatorAsleep) !== 0) ringReplicator(words);
+}
+
+/** Wakes the replicator, whatever it waits for. */
+export function ringReplicator(words: Int32Array): void {
+  Atomics.add(words, WORD.replicatorBell, 1);
+  Atomics.notify(words, WORD.replicatorBell);
+}
+
+/** The replicator's side. */
+export class ReplicatorBell {
+  readonly #words: Int32Array<SharedArrayBuffer>;
+
+  constructor(views: SharedViews) {
+    this.#words = views.words;
+  }
+
+  /**
+   * Waits until the bell rings or `timeoutMs` has passed. With `idle`, every publish rings; without,
+   * only a queue that needs something now. `hasWork` is asked again after the flag is up.
+   */
+  async wait(options: { timeoutMs: number; idle: boolean; hasWork: () => boolean }): Promise<void> {
+    const words = this.#words;
+    const seen = Atomics.load(words, WORD.replicatorBell);
+    if (options.idle) Atomics.store(words, WORD.replicatorAsleep, 1);
+    try {
+      if (options.hasWork()) return;
+      const result = Atomics.waitAsync(words, WORD.replicatorBell, seen, options.timeoutMs);
+      if (result.async) await result.value;
+    } finally {
+      Atomics.store(words, WORD.replicatorAsleep, 0);
+    }
+  }
+}
