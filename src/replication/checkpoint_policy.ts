@@ -1,0 +1,34 @@
+// When to cut a checkpoint (R8): by age, size or guest FLUSH, whichever comes first; never only when
+// idle. Pure: time and amounts come in, a decision goes out.
+
+export interface CheckpointLimits {
+  /** A write waits at most this long for its checkpoint to begin. */
+  readonly maxAgeMs: number;
+  /** Bytes in the pool that are worth a checkpoint at once. */
+  readonly targetBytes: number;
+  /** Guest FLUSHes cut at most one checkpoint in this time. */
+  readonly flushIntervalMs: number;
+}
+
+export interface CheckpointNeed {
+  readonly nowMs: number;
+  /** Age of the oldest write that is in no checkpoint yet, in milliseconds; null: there is none. */
+  readonly oldestAgeMs: number | null;
+  readonly pendingBytes: number;
+  /** A guest FLUSH came after the last cut. */
+  readonly guestFlushed: boolean;
+  readonly lastCutMs: number;
+  /** Requests wait for room in the pool, or the device is stopping. */
+  readonly urgent: boolean;
+}
+
+/** Milliseconds until the next checkpoint is to be cut: 0 means now, Infinity that nothing is due. */
+export function checkpointDueInMs(need: CheckpointNeed, limits: CheckpointLimits): number {
+  if (need.oldestAgeMs === null) return Infinity;
+  if (need.urgent || need.pendingBytes >= limits.targetBytes) return 0;
+  const byAge = limits.maxAgeMs - need.oldestAgeMs;
+  const byFlush = need.guestFlushed
+    ? need.lastCutMs + limits.flushIntervalMs - need.nowMs
+    : Infinity;
+  return Math.max(0, Math.min(byAge, byFlush));
+}
