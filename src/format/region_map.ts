@@ -1,0 +1,168 @@
+// Region maps: one bit per region of the device, in pages that are replaced one at a time.
+// There are two maps: `dirty` (the replica may lack the region's newest bytes) and `missing` (a
+// restore has not brought the region's bytes yet). docs/primary-format.md shows the bytes.
+//
+// Invariants:
+// - A page has two places. Update n of a page goes to place n mod 2, so a torn or lost update leaves
+//   update n - 1 readable; the valid copy with the highest sequence wins.
+// - Bits at and beyond the number of regions are 0.
+// - A page names its map, its number and its device: a misdirected write is not believed.
+//
+// Pure. Layout and codec only: the write-intent protocol on top (R4, R5) is not here.
+
+import { dataError } from "../base/errors.ts";
+import { bytes, struct, u32, type ValuesOf, zero } from "../base/struct.ts";
+import { uuidFromBytes, uuidToBytes } from "../base/uuid.ts";
+import { invariant } from "../base/assert.ts";
+import {
+  PAGE_BYTES,
+  PAGE_HEAD,
+  type PageKind,
+  type PageVerdict,
+  readPage,
+  sealPage,
+} from "./sealed_page.ts";
+
+export const REGION_MAP_COPIES = 2;
+export const REGION_MAP_KIND: PageKind = { magic: "IOREPLRM", version: 1 };
+
+const BITS_BYTES = PAGE_BYTES - 64;
+/** Regions that one page tells about. */
+export const REGIONS_PER_PAGE = BITS_BYTES * 8;
+
+export const RegionMapPage = struct("RegionMapPage", PAGE_BYTES, {
+  ...PAGE_HEAD,
+  uuid: bytes(16),
+  /** A number of REGION_MAPS. */
+  map: u32,
+  /** Number of the page in its map. */
+  page: u32,
+  /** Regions that this page tells about: less than REGIONS_PER_PAGE in the last one. */
+  regionCount: u32,
+  reserved: zero(12),
+  /** Region r of the page is bit r mod 8 of byte r / 8. */
+  bits: bytes(BITS_BYTES),
+});
+
+/** The maps, in the order in which they lie on the primary. */
+export const REGION_MAPS = { dirty: 1, missing: 2 } as const;
+export type RegionMapName = keyof typeof REGION_MAPS;
+
+export interface RegionPage {
+  readonly sequence: number;
+  readonly uuid: string;
+  readonly map: RegionMapName;
+  readonly page: number;
+  readonly regionCount: number;
+  /** BITS_BYTES bytes. */
+  readonly bits: Uint8Array;
+}
+
+/** Pages that a map of this many regions needs. */
+export function regionMapPages(regionCount: number): number {
+  return Math.ceil(regionCount / REGIONS_PER_PAGE);
+}
+
+/** Regions that page `page` of a map of `regionCount` regions tells about. */
+export function regionsOfPage(regionCount: number, page: number): number {
+  return Math.min(REGIONS_PER_PAGE, regionCount - page * REGIONS_PER_PAGE);
+}
+
+export function testRegion(bits: Uint8Array, region: number): boolean {
+  return (bits[region >>> 3] >>> (region & 7) & 1) === 1;
+}
+
+export function setRegion(bits: Uint8Array, region: number, on: boolean): void {
+  const mask = 1 << (region & 7);
+  if (on) bits[region >>> 3] |= mask;
+  else bits[region >>> 3] &= ~mask;
+}
+
+/** A page with no bit set. */
+export function emptyRegionPage(
+  values: Omit<RegionPage, "sequence" | "bits">,
+): RegionPage {
+  return { ...values, sequence: 0, bits: new Uint8Array(BITS_BYTES) };
+}
+
+export function encodeRegionPage(value: RegionPage): Uint8Array<ArrayBuffer> {
+  invariant(firstStrayBit(value.bits, value.regionCount) < 0, "bits beyond the last region are 0");
+  const page = RegionMapPage.toBytes({
+    ...value,
+    magic: new Uint8Array(8),
+    checksum: 0,
+    version: 0,
+    uuid: uuidToBytes(value.uuid),
+    map: REGION_MAPS[value.map],
+  });
+  sealPage(page, REGION_MAP_KIND, value.sequence);
+  return page;
+}
+
+/** Judges one copy of a page; never throws on what the bytes are. */
+export function decodeRegionPage(bytes: Uint8Array): PageVerdict<RegionPage> {
+  return readPage(bytes, REGION_MAP_KIND, RegionMapPage, checked);
+}
+
+function checked(values: ValuesOf<typeof RegionMapPage>): RegionPage {
+  const map = Object.entries(REGION_MAPS).find(([, code]) => code === values.map)?.[0];
+  if (map === undefined) throw dataError(`Cannot read RegionMapPage.map: ${values.map} is none`);
+  if (values.regionCount > REGIONS_PER_PAGE) {
+    throw dataError(`Cannot read RegionMapPage.regionCount: ${values.regionCount} is too many`);
+  }
+  const stray = firstStrayBit(values.bits, values.regionCount);
+  if (stray >= 0) {
+    throw dataError(`Cannot read RegionMapPage.bits: bit ${stray} is beyond the last region`);
+  }
+  const { sequence, page, regionCount, bits } = values;
+  const uuid = uuidFromBytes(values.uuid);
+  return { sequence, uuid, map: map as RegionMapName, page, regionCount, bits };
+}
+
+function firstStrayBit(bits: Uint8Array, regionCount: number): number {
+  for (let region = regionCount; region < REGIONS_PER_PAGE; region++) {
+    if ((region & 7) === 0 && bits[region >>> 3] === 0) region += 7;
+    else if (testRegion(bits, region)) return region;
+  }
+  return -1;
+}
+
+/** What the two copies of a page say together. */
+export type RegionPageVerdict =
+  | { readonly kind: "absent" | "damaged"; readonly reason: string }
+  | { readonly kind: "valid"; readonly page: RegionPage; readonly winner: number };
+
+/**
+ * Chooses among the copies of the page that `expected` names: the highest valid sequence wins. A
+ * whole page of another device, map or number counts as absent.
+ */
+export function chooseRegionPage(
+  copies: readonly Uint8Array[],
+  expected: Pick<RegionPage, "uuid" | "map" | "page" | "regionCount">,
+): RegionPageVerdict {
+  let best: { page: RegionPage; winner: number } | null = null;
+  const reasons: string[] = [];
+  let damaged = false;
+  for (const [winner, bytes] of copies.entries()) {
+    const verdict = decodeRegionPage(bytes);
+    if (verdict.kind !== "valid") {
+      damaged ||= verdict.kind !== "absent";
+      reasons.push(`copy ${winner}: ${verdict.kind === "damaged" ? verdict.reason : verdict.kind}`);
+      continue;
+    }
+    const page = verdict.value;
+    if (!isExpected(page, expected)) {
+      reasons.push(`copy ${winner}: ${page.map} page ${page.page} of device ${page.uuid}`);
+    } else if (best === null || page.sequence > best.page.sequence) best = { page, winner };
+  }
+  if (best !== null) return { kind: "valid", ...best };
+  return { kind: damaged ? "damaged" : "absent", reason: reasons.join("; ") };
+}
+
+function isExpected(
+  page: RegionPage,
+  expected: Pick<RegionPage, "uuid" | "map" | "page" | "regionCount">,
+): boolean {
+  return page.uuid === expected.uuid && page.map === expected.map &&
+    page.page === expected.page && page.regionCount === expected.regionCount;
+}
