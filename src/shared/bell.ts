@@ -34,12 +34,15 @@ export class ReplicatorBell {
   async wait(options: { timeoutMs: number; idle: boolean; hasWork: () => boolean }): Promise<void> {
     const words = this.#words;
     const seen = Atomics.load(words, WORD.replicatorBell);
+    // A pending waitAsync does not keep Deno's event loop alive; a timer does.
+    const keepAlive = setTimeout(() => {}, options.timeoutMs);
     if (options.idle) Atomics.store(words, WORD.replicatorAsleep, 1);
     try {
       if (options.hasWork()) return;
       const result = Atomics.waitAsync(words, WORD.replicatorBell, seen, options.timeoutMs);
       if (result.async) await result.value;
     } finally {
+      clearTimeout(keepAlive);
       Atomics.store(words, WORD.replicatorAsleep, 0);
     }
   }

@@ -1,0 +1,93 @@
+// Gathers a checkpoint from the pool: walks published entries in ring order, without gaps, until the
+// pool has no more or the checkpoint is full. The units stay taken, and their bytes in place, until
+// the replicator releases them after the commit: nothing is copied here.
+
+import type { CheckpointBatch } from "../replication/checkpoint_batch.ts";
+import { Coalescer } from "../replication/coalesce.ts";
+import type { SharedViews } from "../shared/layout.ts";
+import { ENTRY_EMPTY, ENTRY_ZERO, type Pool } from "../shared/pool.ts";
+
+export interface Collected {
+  readonly batch: CheckpointBatch;
+  /** The position after the last entry that the batch holds. */
+  readonly endPosition: number;
+  /** Entries and units consumed, before coalescing. */
+  readonly operations: number;
+  readonly units: number;
+}
+
+export class Collector {
+  readonly #pool: Pool;
+  readonly #coalescer: Coalescer;
+  readonly #memory: Uint8Array<SharedArrayBuffer>;
+  readonly #memoryWords: Int32Array<SharedArrayBuffer>;
+  #position: number;
+
+  constructor(views: SharedViews, pool: Pool, limitBlocks: number) {
+    this.#pool = pool;
+    this.#coalescer = new Coalescer(limitBlocks);
+    this.#memory = views.memory;
+    this.#memoryWords = new Int32Array(views.memory.buffer);
+    this.#position = pool.tail();
+  }
+
+  /** Whether an entry that no batch holds yet is ready. */
+  get ready(): boolean {
+    return this.#pool.stateAt(this.#position) !== ENTRY_EMPTY;
+  }
+
+  /** The position from which on nothing was collected yet. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** All that is ready, up to the limit. Its batch is empty when nothing is. */
+  collect(): Collected {
+    const pool = this.#pool;
+    const coalescer = this.#coalescer;
+    const start = this.#position;
+    let operations = 0;
+    for (;;) {
+      const position = this.#position;
+      const state = pool.stateAt(position);
+      if (state === ENTRY_EMPTY) break;
+      const block = pool.startBlockAt(position);
+      const count = pool.blockCountAt(position);
+      const units = state === ENTRY_ZERO ? 1 : count;
+      if (!coalescer.fits(units)) break;
+      if (state === ENTRY_ZERO) {
+        coalescer.addZeroing(block, count);
+      } else {
+        for (let k = 0; k < count; k++) coalescer.addData(block + k, pool.advance(position, k));
+      }
+      pool.clear(position);
+      this.#position = pool.advance(position, units);
+      operations++;
+    }
+    const units = pool.distance(start, this.#position);
+    return { batch: this.#take(), endPosition: this.#position, operations, units };
+  }
+
+  #take(): CheckpointBatch {
+    const pool = this.#pool;
+    const memory = this.#memory;
+    const { blocks, positions, zeroRanges } = this.#coalescer.take((at) => this.#isZero(at));
+    return {
+      blockCount: blocks.length,
+      blockIndex: (i) => blocks[i],
+      blockBytes(i) {
+        const offset = pool.unitOffset(positions[i]);
+        return memory.subarray(offset, offset + pool.unitBytes);
+      },
+      zeroRanges,
+    };
+  }
+
+  #isZero(position: number): boolean {
+    const words = this.#memoryWords;
+    const first = this.#pool.unitOffset(position) / 4;
+    const end = first + this.#pool.unitBytes / 4;
+    for (let i = first; i < end; i++) if (words[i] !== 0) return false;
+    return true;
+  }
+}

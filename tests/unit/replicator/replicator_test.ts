@@ -1,0 +1,186 @@
+import { assert, assertEquals } from "../../support/assert.ts";
+import { systemClock } from "../../../src/base/clock.ts";
+import { ReplicaError } from "../../../src/base/errors.ts";
+import type { CheckpointBatch } from "../../../src/replication/checkpoint_batch.ts";
+import {
+  type CommitReceipt,
+  Replicator,
+  type ReplicatorEvent,
+} from "../../../src/replicator/replicator.ts";
+import { isCapturing } from "../../../src/shared/capture_mode.ts";
+import { REPLICATOR_COUNTER, replicatorCounters } from "../../../src/shared/counters.ts";
+import { allocateShared, sharedLayout, sharedViews, WORD } from "../../../src/shared/layout.ts";
+import { ENTRY_DATA, ENTRY_ZERO, Pool } from "../../../src/shared/pool.ts";
+import { ringIfAsleep } from "../../../src/shared/bell.ts";
+
+const UNIT = 4096;
+
+/** A replica in memory that fails when it is told to. */
+class MemoryWriter {
+  readonly image = new Map<number, number>();
+  readonly checkpoints: Map<number, number>[] = [];
+  failures: ReplicaError[] = [];
+  delayMs = 0;
+
+  async commit(batch: CheckpointBatch): Promise<CommitReceipt> {
+    await systemClock.sleep(this.delayMs);
+    const failure = this.failures.shift();
+    if (failure) throw failure;
+    for (const { startBlock, blockCount } of batch.zeroRanges) {
+      for (let k = 0; k < blockCount; k++) this.image.delete(startBlock + k);
+    }
+    for (let i = 0; i < batch.blockCount; i++) {
+      const bytes = batch.blockBytes(i);
+      assertEquals(bytes.length, UNIT);
+      this.image.set(batch.blockIndex(i), bytes[0]);
+    }
+    this.checkpoints.push(new Map(this.image));
+    return { cno: this.checkpoints.length, segmentBytes: 1, putCount: 2 };
+  }
+}
+
+function newDevice(poolUnits = 64) {
+  const layout = sharedLayout({
+    queues: 1,
+    depth: 1,
+    ioBufBytes: 2 * UNIT,
+    unitBytes: UNIT,
+    poolBytes: poolUnits * UNIT,
+  });
+  const views = sharedViews(allocateShared(layout), layout);
+  const pool = new Pool(views);
+  const writer = new MemoryWriter();
+  const events: ReplicatorEvent[] = [];
+  const journal: string[] = [];
+  let wakes = 0;
+  const replicator = new Replicator({
+    views,
+    writer,
+    journal: {
+      recordCommit: ({ cno }) => Promise.resolve(void journal.push(`commit ${cno}`)),
+      recordDivergence: (reason) => Promise.resolve(void journal.push(`diverged: ${reason}`)),
+    },
+    clock: systemClock,
+    random: () => 0,
+    limits: { maxAgeMs: 30, targetBytes: 16 * UNIT, flushIntervalMs: 10 },
+    batchBlocks: 32,
+    wakeQueues: () => wakes++,
+    onEvent: (event) => events.push(event),
+  });
+
+  function write(block: number, value: number): boolean {
+    if (!pool.reserve(1)) return false;
+    const source = layout.tagBuffersOffset;
+    views.memory.fill(value, source, source + UNIT);
+    pool.fill(pool.reservedAt, source, UNIT);
+    pool.publish(pool.reservedAt, ENTRY_DATA, block, 1);
+    ringIfAsleep(views.words);
+    return true;
+  }
+
+  function zero(block: number, count: number): void {
+    assert(pool.reserve(1));
+    pool.publish(pool.reservedAt, ENTRY_ZERO, block, count);
+    ringIfAsleep(views.words);
+  }
+
+  return { views, pool, writer, replicator, events, journal, write, zero, wakes: () => wakes };
+}
+
+Deno.test("Replicator commits what is written within its age and drains at stop", async () => {
+  const device = newDevice();
+  const running = device.replicator.run();
+  device.write(1, 10);
+  device.write(2, 20);
+  device.write(1, 11);
+  await systemClock.sleep(150);
+  assertEquals(device.writer.checkpoints, [new Map([[1, 11], [2, 20]])]);
+  assertEquals(device.pool.usedUnits(), 0);
+  device.zero(0, 2);
+  device.write(3, 30);
+  device.write(4, 0);
+  device.replicator.stop();
+  await running;
+  assertEquals(device.writer.checkpoints.at(-1), new Map([[2, 20], [3, 30]]));
+  assertEquals(device.journal, ["commit 1", "commit 2"]);
+  const row = device.views.counters.subarray(replicatorCounters(device.views));
+  assertEquals(row[REPLICATOR_COUNTER.committedOperations], 6);
+  assertEquals(device.replicator.state, "stopped");
+});
+
+Deno.test("Replicator commits no gap: an unpublished entry holds back the later ones", async () => {
+  const device = newDevice();
+  const running = device.replicator.run();
+  assert(device.pool.reserve(1));
+  const hole = device.pool.reservedAt;
+  device.write(7, 70);
+  await systemClock.sleep(120);
+  assertEquals(device.writer.checkpoints, []);
+  device.pool.publish(hole, ENTRY_ZERO, 7, 1);
+  await systemClock.sleep(120);
+  assertEquals(device.writer.checkpoints, [new Map([[7, 70]])]);
+  device.replicator.stop();
+  await running;
+});
+
+Deno.test("Replicator keeps everything over errors of the store and says so", async () => {
+  const device = newDevice();
+  const error = new ReplicaError("unavailable", "Cannot store: no route");
+  device.writer.failures = [error, error];
+  const running = device.replicator.run();
+  for (let i = 0; i < 40; i++) device.write(i, i + 1);
+  device.replicator.stop();
+  await running;
+  assertEquals(device.writer.image.size, 40);
+  assertEquals(device.events.map((event) => event.state), [
+    "retrying",
+    "retrying",
+    "replicating",
+    "stopped",
+  ]);
+});
+
+Deno.test("Replicator wakes queues that wait for the pool", async () => {
+  const device = newDevice(16);
+  device.writer.delayMs = 20;
+  const running = device.replicator.run();
+  let written = 0;
+  while (device.write(written, 1)) written++;
+  assertEquals(written, 16);
+  Atomics.add(device.views.words, WORD.poolWaiters, 1);
+  await systemClock.sleep(200);
+  assert(device.wakes() > 0);
+  assert(device.write(99, 1));
+  Atomics.sub(device.views.words, WORD.poolWaiters, 1);
+  device.replicator.stop();
+  await running;
+});
+
+Deno.test("Replicator detaches for good when another writer is there", async () => {
+  const device = newDevice();
+  device.writer.failures = [new ReplicaError("fenced", "Cannot commit: foreign writer")];
+  const running = device.replicator.run();
+  device.write(1, 1);
+  await systemClock.sleep(150);
+  assertEquals(device.journal, ["diverged: Cannot commit: foreign writer"]);
+  assert(!isCapturing(device.views.words));
+  assertEquals(device.pool.usedUnits(), 0);
+  assertEquals(device.replicator.state, "detached");
+  device.replicator.stop();
+  await running;
+  assertEquals(device.writer.checkpoints, []);
+});
+
+Deno.test("Replicator.abandon() ends it while the store is away", async () => {
+  const device = newDevice();
+  const error = new ReplicaError("unavailable", "Cannot store: no route");
+  device.writer.failures = Array(1000).fill(error);
+  const running = device.replicator.run();
+  device.write(1, 1);
+  device.replicator.stop();
+  await systemClock.sleep(100);
+  device.replicator.abandon();
+  await running;
+  assertEquals(device.writer.checkpoints, []);
+  assertEquals(device.pool.usedUnits(), 1);
+});
