@@ -86,11 +86,18 @@ export function decodeFlushRecord(page: Uint8Array, slot: number): PageVerdict<F
   });
 }
 
-/** The slots of a whole flush log area, in order. */
-export function decodeFlushLog(area: Uint8Array): PageVerdict<FlushRecord>[] {
+/** Judges all slots in order; null stands for one that can't be read from the disk. */
+export function decodeFlushLog(pages: readonly (Uint8Array | null)[]): PageVerdict<FlushRecord>[] {
+  return pages.map((page, slot) =>
+    page === null ? { kind: "damaged", reason: "can't be read" } : decodeFlushRecord(page, slot)
+  );
+}
+
+/** The pages of the slots of a whole flush log area, in order. */
+export function flushLogPages(area: Uint8Array): Uint8Array[] {
   return Array.from(
     { length: FLUSH_LOG_SLOTS },
-    (_, slot) => decodeFlushRecord(area.subarray(slot * PAGE_BYTES, (slot + 1) * PAGE_BYTES), slot),
+    (_, slot) => area.subarray(slot * PAGE_BYTES, (slot + 1) * PAGE_BYTES),
   );
 }
 

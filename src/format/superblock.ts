@@ -123,11 +123,13 @@ export type SuperblockVerdict =
   };
 
 /**
- * Chooses among the copies: the highest valid sequence wins. Two identities, or two different
+ * Chooses among the copies; null stands for one that can't be read from the disk. The highest valid sequence wins. Two identities, or two different
  * contents of the same sequence, or a copy written by a later version, are not decided but reported.
  */
-export function chooseSuperblock(pages: readonly Uint8Array[]): SuperblockVerdict {
-  const copies = pages.map(decodeSuperblock);
+export function chooseSuperblock(pages: readonly (Uint8Array | null)[]): SuperblockVerdict {
+  const copies = pages.map((page): PageVerdict<Superblock> =>
+    page === null ? { kind: "damaged", reason: "can't be read" } : decodeSuperblock(page)
+  );
   const valid: { superblock: Superblock; copy: number }[] = [];
   for (const [copy, verdict] of copies.entries()) {
     if (verdict.kind === "unsupported") {
@@ -143,7 +145,7 @@ export function chooseSuperblock(pages: readonly Uint8Array[]): SuperblockVerdic
       ? { kind: "absent" }
       : { kind: "damaged", reason: reasons.join("; ") };
   }
-  const conflict = conflictAmong(valid.map(({ superblock }) => superblock), pages);
+  const conflict = conflictAmong(valid.map(({ superblock }) => superblock));
   if (conflict !== null) return { kind: "conflict", reason: conflict };
   const best = valid.reduce((a, b) => b.superblock.sequence > a.superblock.sequence ? b : a);
   const redundant = valid.length === pages.length &&
@@ -151,12 +153,15 @@ export function chooseSuperblock(pages: readonly Uint8Array[]): SuperblockVerdic
   return { kind: "valid", superblock: best.superblock, winner: best.copy, redundant };
 }
 
-function conflictAmong(valid: Superblock[], pages: readonly Uint8Array[]): string | null {
-  if (valid.length < SUPERBLOCK_COPIES) return null;
-  const [a, b] = valid;
+function conflictAmong([a, b]: readonly Superblock[]): string | null {
+  if (b === undefined) return null;
   if (a.uuid !== b.uuid) return `the copies name two devices, ${a.uuid} and ${b.uuid}`;
-  if (a.sequence === b.sequence && pages[0].some((byte, i) => byte !== pages[1][i])) {
+  if (a.sequence === b.sequence && !equalBytes(encodeSuperblock(a), encodeSuperblock(b))) {
     return `the copies have the same sequence ${a.sequence} and different contents`;
   }
   return null;
+}
+
+function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.every((byte, i) => byte === b[i]);
 }

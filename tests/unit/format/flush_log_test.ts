@@ -7,6 +7,7 @@ import {
   FLUSH_LOG_BYTES,
   FLUSH_LOG_SLOTS,
   flushHistory,
+  flushLogPages,
   flushLogSlot,
   type FlushRecord,
 } from "../../../src/format/flush_log.ts";
@@ -40,7 +41,7 @@ function slotOffset(sequence: number): number {
 }
 
 function sequences(area: Uint8Array): number[] {
-  return flushHistory(decodeFlushLog(area), UUID).map(({ sequence }) => sequence);
+  return flushHistory(decodeFlushLog(flushLogPages(area)), UUID).map(({ sequence }) => sequence);
 }
 
 Deno.test("encodeFlushRecord() round-trips any record in its slot", () => {
@@ -73,7 +74,7 @@ Deno.test("flushHistory() loses only the record whose append was torn", () => {
   const area = logOf(20);
   const torn = encodeFlushRecord(record(21));
   area.set(torn.subarray(0, 100), slotOffset(21));
-  assertEquals(decodeFlushLog(area)[flushLogSlot(21)].kind, "damaged");
+  assertEquals(decodeFlushLog(flushLogPages(area))[flushLogSlot(21)].kind, "damaged");
   assertEquals(sequences(area).at(-1), 20);
   assertEquals(sequences(area).length, 15);
 });
@@ -83,6 +84,6 @@ Deno.test("flushHistory() passes over another device's records and misplaced one
   const foreign = "11111111-2222-4333-8444-555555555555";
   area.set(encodeFlushRecord(record(9, foreign)), slotOffset(9));
   area.set(encodeFlushRecord(record(10)), slotOffset(11));
-  assertEquals(decodeFlushLog(area)[11].kind, "damaged");
+  assertEquals(decodeFlushLog(flushLogPages(area))[11].kind, "damaged");
   assertEquals(sequences(area), [1, 2, 3]);
 });
