@@ -1,0 +1,81 @@
+# hyper-io-replica. `make help` lists the targets. Everything that is needed is fetched on the way:
+# Deno and the libraries from npm into .deps/, programs from Debian (apt; root or sudo).
+
+DENO_VERSION := 2.9.6
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+MAKEFLAGS += --no-print-directory
+
+ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+DEPS := $(ROOT)/.deps
+PREFIX ?= /usr/local
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$$PATH")
+export PATH := $(DEPS)/bin:$(PATH)
+export DENO_DIR := $(DEPS)/deno-dir
+export DENO_NO_UPDATE_CHECK := 1
+
+# What the program needs on the machine, and what the guest and the tests need besides.
+PACKAGES_RUN := liburing2
+PACKAGES_GUEST := qemu-system-x86 e2fsprogs xfsprogs fio util-linux kmod iproute2 zstd xz-utils
+
+RUN := deno run -A --no-prompt --quiet
+# $(call program,FILE): runs a tool that may not have been written yet.
+program = @test -f $(1) || { echo "make $@: $(1) is not there yet" >&2; exit 1; }; \
+	$(SUDO) $(RUN) $(1) $(2)
+
+.PHONY: build check test demo guest guest-shell soak bench install clean help packages-run packages-guest
+
+build: packages-run build/hyper-io-replica ## Build build/hyper-io-replica (the default)
+
+check: build ## Formatting, lint, types and the repository's own rules
+	@deno task --quiet check
+
+test: build packages-guest ## All tests; SUITE="unit tidy" runs some of them
+	@$(SUDO) $(RUN) tools/test.ts $(SUITE)
+
+demo: build packages-guest ## Show it: format, add, mkfs, copy, export, compare (REPLICA=s3: on a real S3 server)
+	$(call program,tools/demo.ts)
+
+guest: build packages-guest ## Run CMD='…' in a guest with ublk; ARGS='--disk 1G --net', KERNEL=sid, GUEST_ACCEL=tcg
+	@$(SUDO) $(RUN) tools/guest/run.ts $(ARGS) -- bash -c "$$CMD"
+# Not expanded by make: CMD reaches the guest as it was typed.
+guest: override export CMD := $(value CMD)
+
+guest-shell: build packages-guest ## A shell in a guest; ARGS and KERNEL as for guest
+	@$(SUDO) $(RUN) tools/guest/run.ts --shell $(ARGS)
+
+soak: build packages-guest ## The long runs, hours: what make test shows in minutes
+	$(call program,tools/soak.ts)
+
+bench: build packages-guest ## Benchmarks: a table, and JSON in build/
+	$(call program,tools/bench.ts)
+
+install: build ## Install under PREFIX=/usr/local a command that runs this checkout
+	install -D -m 755 build/hyper-io-replica $(DESTDIR)$(PREFIX)/bin/hyper-io-replica
+
+clean: ## Remove what was built; .deps/ stays (remove it by hand to fetch everything anew)
+	rm -rf build coverage
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+packages-run:
+	@sh tools/setup/apt.sh $(PACKAGES_RUN)
+
+packages-guest:
+	@sh tools/setup/apt.sh $(PACKAGES_GUEST)
+
+$(DEPS)/deno-$(DENO_VERSION):
+	@sh tools/setup/deno.sh $(DENO_VERSION) $(DEPS)
+	@touch $@
+
+# The libraries of deno.json go into DENO_DIR, so that nothing is fetched at run time.
+$(DEPS)/libraries: $(DEPS)/deno-$(DENO_VERSION) deno.json deno.lock
+	@cd $(ROOT) && deno install --quiet $(if $(CI),--frozen)
+	@touch $@
+
+build/hyper-io-replica: tools/setup/wrapper.sh $(DEPS)/libraries
+	@mkdir -p build
+	@sed 's|@ROOT@|$(ROOT)|' tools/setup/wrapper.sh >$@
+	@chmod +x $@
