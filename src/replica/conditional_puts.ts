@@ -1,0 +1,70 @@
+// Finds out whether a store keeps the promise that everything rests on: that a put under a condition
+// fails when the condition does not hold. Some servers refuse conditions, others ignore them and
+// overwrite. Callers: format and attach, before anything is written that matters.
+
+import { ReplicaError, usageError } from "../base/errors.ts";
+import type { ObjectStore, PutResult, RequestOptions } from "./object_store.ts";
+import { mayHaveTakenEffect } from "./store_error.ts";
+
+const ATTEMPTS = 3;
+const FIRST = new TextEncoder().encode("conditional write probe: first\n");
+const SECOND = new TextEncoder().encode("conditional write probe: second\n");
+
+/**
+ * Throws a usage error unless `store` honours both conditions. Writes and removes one small object
+ * with a name of its own, which no other tool takes for a segment.
+ */
+export async function probeConditionalPuts(
+  store: ObjectStore,
+  options: RequestOptions = {},
+): Promise<void> {
+  for (let attempt = 1;; attempt++) {
+    try {
+      await probeOnce(store, options);
+      return;
+    } catch (error) {
+      // A lost answer says nothing about the store: ask again under another name.
+      const again = error instanceof ReplicaError && error.kind === "unavailable" &&
+        mayHaveTakenEffect(error) && attempt < ATTEMPTS;
+      if (!again) throw error;
+    }
+  }
+}
+
+async function probeOnce(store: ObjectStore, options: RequestOptions): Promise<void> {
+  const { signal } = options;
+  const key = `probe-${crypto.randomUUID()}`;
+  try {
+    const absent = { signal, condition: { absent: true } } as const;
+    const etag = etagOf(store, await store.put(key, [FIRST], absent));
+    expectRefusal(store, "If-None-Match", await store.put(key, [SECOND], absent));
+    const wrong = { signal, condition: { etag: '"00000000000000000000000000000000"' } };
+    expectRefusal(store, "If-Match", await store.put(key, [SECOND], wrong));
+    const second = etagOf(store, await store.put(key, [SECOND], { signal, condition: { etag } }));
+    if (second === etag) throw ignored(store, "ETag");
+  } finally {
+    await store.delete(key, options);
+  }
+}
+
+function etagOf(store: ObjectStore, result: PutResult): string {
+  if (result.stored) return result.etag;
+  throw new ReplicaError(
+    "data",
+    `Cannot use ${store.uri}: it refuses a write whose condition holds`,
+    {
+      hint:
+        "Use a store with conditional writes, or check what stands between it and this machine.",
+    },
+  );
+}
+
+function expectRefusal(store: ObjectStore, header: string, result: PutResult): void {
+  if (result.stored) throw ignored(store, header);
+}
+
+function ignored(store: ObjectStore, header: string): ReplicaError {
+  return usageError(`Cannot keep a replica in ${store.uri}: the store ignores ${header}`, {
+    hint: "Two writers could overwrite each other there. Use a store with conditional writes.",
+  });
+}
