@@ -8,6 +8,7 @@ import {
   type Logger,
   type LogRecord,
 } from "@logtape/logtape";
+import { messageOf, usageError } from "./errors.ts";
 
 export type LogFormat = "text" | "json";
 export type LogLevel = "debug" | "info" | "warning" | "error";
@@ -28,17 +29,37 @@ function formatText(record: LogRecord): string {
 
 const encoder = new TextEncoder();
 
+export interface LogOptions {
+  readonly level: LogLevel;
+  readonly format: LogFormat;
+  /** File to append to; stderr when there is none. */
+  readonly file?: string;
+}
+
 /** Sets up this thread's logging; each room calls it once. */
-export function configureLog(options: { level: LogLevel; format: LogFormat }): void {
+export function configureLog(options: LogOptions): void {
   const format = options.format === "json" ? getJsonLinesFormatter() : formatText;
+  const target = options.file === undefined ? Deno.stderr : openLog(options.file);
   configureSync({
     reset: true,
-    sinks: { stderr: (record) => void Deno.stderr.writeSync(encoder.encode(format(record))) },
+    sinks: { lines: (record) => void target.writeSync(encoder.encode(format(record))) },
     loggers: [
-      { category: "io-replica", lowestLevel: options.level, sinks: ["stderr"] },
-      { category: ["logtape", "meta"], lowestLevel: "error", sinks: ["stderr"] },
+      { category: "io-replica", lowestLevel: options.level, sinks: ["lines"] },
+      { category: ["logtape", "meta"], lowestLevel: "error", sinks: ["lines"] },
     ],
   });
+}
+
+/** Appending, so that every room may write to the same file and a rotation may truncate it. */
+function openLog(path: string): Deno.FsFile {
+  try {
+    return Deno.openSync(path, { append: true, create: true, mode: 0o600 });
+  } catch (cause) {
+    throw usageError(`Cannot open the log file "${path}": ${messageOf(cause)}`, {
+      cause,
+      hint: "Give a --log-file that this user may write, in a directory that exists.",
+    });
+  }
 }
 
 /** The logger of a room. Call as `log.info("Checkpoint committed", { cno, bytes })`. */
