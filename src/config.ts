@@ -1,0 +1,286 @@
+// The configuration of one device: parsed and checked here once, frozen, then passed everywhere as it
+// is - to the workers (structured clone), into the state file (JSON) - so there is no second copy of
+// the same settings anywhere. Rules that need a look at a disk are checked by who opens the disk.
+
+import { usageError } from "./base/errors.ts";
+import { formatSize, GiB, isPowerOfTwo, KiB, MiB, SECTOR, TiB } from "./base/units.ts";
+import { parseUuid } from "./base/uuid.ts";
+import { lastComponent, parseReplicaUri, type ReplicaLocation } from "./replica/replica_uri.ts";
+
+/** Bounds of the settings; the help and the error messages are made from them. */
+export const LIMITS = {
+  deviceNumber: 1_048_575,
+  depth: 4096,
+  queues: 32,
+  bufferBytesMin: 4 * KiB,
+  bufferBytesMax: 1 * MiB,
+  blockBytesMax: 4 * KiB,
+  deviceBytesMin: 1 * MiB,
+  deviceBytesMax: 64 * TiB,
+  regionBytesMin: 64 * KiB,
+  regionBytesMax: 1 * GiB,
+  poolBytesMin: 1 * MiB,
+  /** Pool and request buffers together: one shared memory, of which V8 allows 16 GiB. */
+  memoryBytesMax: 15 * GiB,
+} as const;
+
+/** Requests carry whole blocks of this size as long as a device's target does not know better. */
+const ALIGNMENT = 4 * KiB;
+
+/** A device that stores nothing: the baseline of the ublk side. */
+export interface NullTarget {
+  readonly type: "null";
+}
+
+/** A device in front of one block device or file, without a replica. */
+export interface LoopTarget {
+  readonly type: "loop";
+  readonly path: string;
+  /** Through the page cache instead of direct I/O. */
+  readonly bufferedIo: boolean;
+}
+
+/** A primary with its replica. */
+export interface ReplicaTarget {
+  readonly type: "replica";
+  /** The primary. */
+  readonly path: string;
+  readonly bufferedIo: boolean;
+  readonly replica: ReplicaLocation;
+  readonly uuid: string;
+  /** Null: as formatted. Otherwise it must be what the primary was formatted with. */
+  readonly regionBytes: number | null;
+  readonly poolBytes: number;
+}
+
+export type TargetConfig = NullTarget | LoopTarget | ReplicaTarget;
+
+export interface LogConfig {
+  readonly level: "debug" | "info" | "warning" | "error";
+  readonly format: "text" | "json";
+  /** Every room appends to it; null: stderr. */
+  readonly file: string | null;
+}
+
+/** Frozen, and a structured clone of it equals it. */
+export interface DeviceConfig {
+  /** N of /dev/ublkbN; -1: the next free number. */
+  readonly number: number;
+  readonly queues: number;
+  readonly depth: number;
+  /** Greatest request in bytes. */
+  readonly bufferBytes: number;
+  readonly readOnly: boolean;
+  /** Null: what the target has. */
+  readonly logicalBlockBytes: number | null;
+  readonly physicalBlockBytes: number | null;
+  /** Null: the whole target (for the null target, a default). */
+  readonly deviceSizeBytes: number | null;
+  /** Path of the management socket, as given: relative to the working directory. */
+  readonly unixSocket: string;
+  /** Keeps the process's memory from being paged out. */
+  readonly lockMemory: boolean;
+  readonly log: LogConfig;
+  readonly target: TargetConfig;
+}
+
+/** Settings as the command line or a stored file has them: unchecked, but of the right types. */
+export interface DeviceSettings {
+  readonly number: number;
+  readonly queues: number;
+  readonly depth: number;
+  readonly bufferBytes: number;
+  readonly readOnly: boolean;
+  readonly logicalBlockBytes?: number;
+  readonly physicalBlockBytes?: number;
+  readonly deviceSizeBytes?: number;
+  readonly unixSocket: string;
+  readonly lockMemory: boolean;
+  readonly log: LogConfig;
+  readonly target:
+    | NullTarget
+    | LoopTarget
+    | {
+      readonly type: "replica";
+      readonly path: string;
+      readonly bufferedIo: boolean;
+      readonly replicaUri: string;
+      readonly uuid: string;
+      readonly regionBytes?: number;
+      readonly poolBytes: number;
+    };
+}
+
+/** Size of a null device when none is given. */
+export const NULL_DEVICE_BYTES = 250 * GiB;
+
+/** The checked configuration, or a usage error that names the option. */
+export function deviceConfig(settings: DeviceSettings): DeviceConfig {
+  checkRange("--number", settings.number, -1, LIMITS.deviceNumber);
+  checkRange("--queue", settings.queues, 1, LIMITS.queues);
+  checkRange("--depth", settings.depth, 1, LIMITS.depth);
+  checkBufferSize(settings.bufferBytes);
+  checkBlockSizes(settings);
+  checkDeviceSize(settings.deviceSizeBytes);
+  checkSocketPath(settings.unixSocket);
+  const target = targetConfig(settings.target);
+  checkMemory(settings, target);
+  return freeze({
+    number: settings.number,
+    queues: settings.queues,
+    depth: settings.depth,
+    bufferBytes: settings.bufferBytes,
+    readOnly: settings.readOnly,
+    logicalBlockBytes: settings.logicalBlockBytes ?? null,
+    physicalBlockBytes: settings.physicalBlockBytes ?? null,
+    deviceSizeBytes: settings.deviceSizeBytes ?? null,
+    unixSocket: settings.unixSocket,
+    lockMemory: settings.lockMemory,
+    log: { ...settings.log },
+    target,
+  });
+}
+
+function targetConfig(target: DeviceSettings["target"]): TargetConfig {
+  if (target.type === "null") return { type: "null" };
+  if (target.type === "loop") return { ...target };
+  const uuid = parseUuid(target.uuid, "--uuid");
+  const replica = parseReplicaUri(target.replicaUri, "--replica");
+  checkReplica(replica, uuid);
+  checkRegionSize(target.regionBytes);
+  checkPoolSize(target.poolBytes);
+  return {
+    type: "replica",
+    path: target.path,
+    bufferedIo: target.bufferedIo,
+    replica,
+    uuid,
+    regionBytes: target.regionBytes ?? null,
+    poolBytes: target.poolBytes,
+  };
+}
+
+function checkRange(name: string, value: number, least: number, greatest: number): void {
+  if (!Number.isSafeInteger(value) || value < least || value > greatest) {
+    throw usageError(`Cannot use ${name} ${value}: it must be from ${least} to ${greatest}`, {
+      hint: name === "--number" ? "-1 takes the next free number." : undefined,
+    });
+  }
+}
+
+function checkSize(name: string, bytes: number, least: number, greatest: number): void {
+  if (bytes < least || bytes > greatest) {
+    throw usageError(
+      `Cannot use ${name} ${formatSize(bytes)}: it must be from ${formatSize(least)} to ${
+        formatSize(greatest)
+      }`,
+    );
+  }
+}
+
+function checkMultiple(name: string, bytes: number, unit: number): void {
+  if (bytes % unit !== 0) {
+    throw usageError(`Cannot use ${name} ${bytes}: it must be a multiple of ${unit} bytes`);
+  }
+}
+
+function checkBufferSize(bytes: number): void {
+  checkSize("--io-buf-size", bytes, LIMITS.bufferBytesMin, LIMITS.bufferBytesMax);
+  checkMultiple("--io-buf-size", bytes, ALIGNMENT);
+}
+
+function checkBlockSizes(settings: DeviceSettings): void {
+  const { logicalBlockBytes: logical, physicalBlockBytes: physical } = settings;
+  if (logical !== undefined) checkBlockSize("--logical-block-size", logical);
+  if (physical !== undefined) checkBlockSize("--physical-block-size", physical);
+  if (physical !== undefined && physical < (logical ?? SECTOR)) {
+    throw usageError(
+      `Cannot use --physical-block-size ${physical}: it is less than the logical block size of ${
+        logical ?? SECTOR
+      }`,
+    );
+  }
+}
+
+function checkBlockSize(name: string, bytes: number): void {
+  if (!isPowerOfTwo(bytes) || bytes < SECTOR || bytes > LIMITS.blockBytesMax) {
+    throw usageError(`Cannot use ${name} ${bytes}: it must be 512, 1024, 2048 or 4096`);
+  }
+}
+
+function checkDeviceSize(bytes: number | undefined): void {
+  if (bytes === undefined) return;
+  checkSize("--device-size", bytes, LIMITS.deviceBytesMin, LIMITS.deviceBytesMax);
+  checkMultiple("--device-size", bytes, ALIGNMENT);
+}
+
+function checkRegionSize(bytes: number | undefined): void {
+  if (bytes === undefined) return;
+  checkSize("--region-size", bytes, LIMITS.regionBytesMin, LIMITS.regionBytesMax);
+  checkMultiple("--region-size", bytes, ALIGNMENT);
+}
+
+function checkPoolSize(bytes: number): void {
+  checkSize("--pool-size", bytes, LIMITS.poolBytesMin, LIMITS.memoryBytesMax);
+  checkMultiple("--pool-size", bytes, ALIGNMENT);
+}
+
+/** The pool must hold several of the greatest requests, and all of it one shared memory. */
+function checkMemory(settings: DeviceSettings, target: TargetConfig): void {
+  const { queues, depth, bufferBytes } = settings;
+  const poolBytes = target.type === "replica" ? target.poolBytes : 0;
+  if (target.type === "replica" && poolBytes < 4 * bufferBytes) {
+    throw usageError(
+      `Cannot use --pool-size ${formatSize(poolBytes)}: it must hold four requests of ${
+        formatSize(bufferBytes)
+      }`,
+      { hint: "Give a greater --pool-size or a smaller --io-buf-size." },
+    );
+  }
+  // Beside its buffer a tag has room for the blocks around an unaligned write.
+  const total = poolBytes + queues * depth * (bufferBytes + 128 * KiB);
+  if (total > LIMITS.memoryBytesMax) {
+    throw usageError(
+      `Cannot use --queue ${queues} with --depth ${depth}: buffers and pool would take ${
+        formatSize(total)
+      } of memory, more than ${formatSize(LIMITS.memoryBytesMax)}`,
+      { hint: "Give a smaller --queue, --depth, --io-buf-size or --pool-size." },
+    );
+  }
+}
+
+function checkReplica(replica: ReplicaLocation, uuid: string): void {
+  if (replica.type === "raw") {
+    throw usageError(
+      `Cannot use --replica "${replica.uri}": this version has no in-place mirrors yet`,
+      { hint: "Use s3://bucket/key… or file:///directory…, which also keep a history." },
+    );
+  }
+  const last = lastComponent(replica);
+  if (last !== uuid) {
+    throw usageError(
+      `Cannot use --replica "${replica.uri}": its last component is not the device's UUID ${uuid}`,
+      { hint: "Give the replica_uri and the UUID that format printed." },
+    );
+  }
+}
+
+/** Refuses paths that no socket can have; the address holds 107 bytes and a NUL. */
+export function checkSocketPath(path: string): void {
+  const length = new TextEncoder().encode(path).length;
+  if (length > 107) {
+    throw usageError(`Cannot use --unix-socket: its path has ${length} bytes, more than 107`, {
+      hint: "Give a shorter path, or one relative to the working directory.",
+    });
+  }
+  if (path === "" || path.endsWith("/")) {
+    throw usageError(`Cannot use --unix-socket "${path}": it is not the path of a file`);
+  }
+}
+
+function freeze(config: DeviceConfig): DeviceConfig {
+  Object.freeze(config.log);
+  Object.freeze(config.target);
+  if (config.target.type === "replica") Object.freeze(config.target.replica);
+  return Object.freeze(config);
+}
