@@ -1,0 +1,141 @@
+// The commands' end of the control socket: one request, its progress, its answer. Never waits without
+// a limit, except for the end of a stop, whose progress keeps arriving.
+
+import { errorOfReport } from "../base/error_report.ts";
+import { messageOf, ReplicaError } from "../base/errors.ts";
+import { checkSocketPath } from "../config.ts";
+import { LineConnection } from "./line_connection.ts";
+import {
+  encodeLine,
+  parseResponse,
+  type PingReport,
+  type Request,
+  RESPONSE_BYTES_MAX,
+  type StatsReport,
+  type StatusReport,
+} from "./protocol.ts";
+import type { StopProgress } from "./running_device.ts";
+
+export interface CallOptions {
+  /** Longest wait for an answer, or for the next progress. */
+  readonly timeoutMs?: number;
+  /** Ends the wait; the daemon is not told. */
+  readonly signal?: AbortSignal;
+}
+
+const TIMEOUT_MS = 10_000;
+
+export async function ping(path: string, options?: CallOptions): Promise<PingReport> {
+  return await call(path, { command: "ping" }, options) as PingReport;
+}
+
+export async function status(path: string, options?: CallOptions): Promise<StatusReport> {
+  return await call(path, { command: "status" }, options) as StatusReport;
+}
+
+export async function stats(path: string, options?: CallOptions): Promise<StatsReport> {
+  return await call(path, { command: "stats" }, options) as StatsReport;
+}
+
+/** Asks the daemon to stop its device; resolves when it is stopped. */
+export async function stop(
+  path: string,
+  onProgress: (progress: StopProgress) => void,
+  options?: CallOptions,
+): Promise<void> {
+  await call(path, { command: "stop" }, options, onProgress);
+}
+
+async function call(
+  path: string,
+  request: Request,
+  { timeoutMs = TIMEOUT_MS, signal }: CallOptions = {},
+  onProgress: (progress: StopProgress) => void = () => {},
+): Promise<unknown> {
+  const connection = await connect(path);
+  const limits = { lineBytesMax: RESPONSE_BYTES_MAX, idleMs: timeoutMs, lineMs: timeoutMs };
+  const lines = new LineConnection(connection, limits);
+  const abandon = () => lines.close();
+  signal?.addEventListener("abort", abandon);
+  try {
+    signal?.throwIfAborted();
+    await lines.send(encodeLine(request));
+    for (;;) {
+      const line = await lines.readLine();
+      if (line === null) throw goneError(path);
+      const response = parseResponse(line);
+      if ("progress" in response) onProgress(response.progress);
+      else if (response.ok) return response.result;
+      else throw errorOfReport(response.error);
+    }
+  } catch (error) {
+    throw signal?.aborted ? interrupted(error) : callError(path, error);
+  } finally {
+    signal?.removeEventListener("abort", abandon);
+    lines.close();
+  }
+}
+
+async function connect(path: string): Promise<Deno.UnixConn> {
+  checkSocketPath(path);
+  try {
+    return await Deno.connect({ transport: "unix", path });
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) {
+      throw unreachable(path, "there is no such socket", "absent", cause);
+    }
+    if (cause instanceof Deno.errors.ConnectionRefused) {
+      throw unreachable(path, "nobody listens on the socket", "refused", cause);
+    }
+    if (cause instanceof Deno.errors.PermissionDenied) {
+      throw new ReplicaError("usage", `Cannot reach the daemon at "${path}": permission denied`, {
+        cause,
+        hint: "The socket belongs to the user who ran add; run the command as that user.",
+      });
+    }
+    throw unreachable(path, messageOf(cause), "other", cause);
+  }
+}
+
+function unreachable(path: string, why: string, reason: string, cause: unknown): ReplicaError {
+  return new ReplicaError("unavailable", `Cannot reach the daemon at "${path}": ${why}`, {
+    cause,
+    context: { reason },
+    hint: 'Run "hyper-io-replica list" to see which daemons run, and on which sockets.',
+  });
+}
+
+function goneError(path: string): ReplicaError {
+  return new ReplicaError(
+    "unavailable",
+    `Cannot reach the daemon at "${path}": it closed the connection without an answer`,
+    { hint: "Its log says why." },
+  );
+}
+
+function interrupted(cause: unknown): ReplicaError {
+  return new ReplicaError("closed", "Cannot wait any longer: interrupted", { cause });
+}
+
+/** Errors of the system (a reset connection) become typed; ours pass. */
+function callError(path: string, error: unknown): unknown {
+  if (error instanceof ReplicaError) {
+    return error.kind === "unavailable" && error.hint === undefined
+      ? unreachable(path, "it does not answer in time", "slow", error)
+      : error;
+  }
+  if (!(error instanceof Error) || error.name === "InvariantError") return error;
+  return unreachable(path, messageOf(error), "other", error);
+}
+
+/** True when somebody listens on the socket, whoever it is. */
+export async function isSocketAnswered(path: string): Promise<boolean> {
+  try {
+    (await connect(path)).close();
+    return true;
+  } catch (error) {
+    const reason = error instanceof ReplicaError ? error.context.reason : undefined;
+    if (reason === "refused" || reason === "absent") return false;
+    throw error;
+  }
+}

@@ -1,0 +1,217 @@
+// The management protocol: one JSON object per line over a unix socket. Requests come from outside
+// and are checked here by hand, field by field; answers come from a daemon of perhaps another
+// version, so the client checks their outer form.
+//
+//   → {"command":"status"}
+//   ← {"ok":true,"result":{…}}
+//   → {"command":"stop"}
+//   ← {"progress":{"stage":"draining the pool","pendingBytes":8388608}}      any number of these
+//   ← {"ok":true,"result":{}}
+//   → {"command":"fly"}
+//   ← {"ok":false,"error":{"kind":"usage","message":"…","hint":"…"}}
+//
+// A connection may carry several requests, one after the other. docs/operations.md lists the fields.
+
+import { type ErrorReport, isErrorReport } from "../base/error_report.ts";
+import { dataError, usageError } from "../base/errors.ts";
+import type { StopProgress } from "./running_device.ts";
+
+/** Longest line of a request, without its newline. */
+export const REQUEST_BYTES_MAX = 64 * 1024;
+/** Longest line of an answer. */
+export const RESPONSE_BYTES_MAX = 1024 * 1024;
+
+const COMMANDS = ["ping", "status", "stats", "stop"] as const;
+
+export interface Request {
+  readonly command: typeof COMMANDS[number];
+}
+
+export interface PoolReport {
+  readonly sizeBytes: number;
+  readonly usedBytes: number;
+  /** Requests that wait for room in the pool right now. */
+  readonly waitingTags: number;
+}
+
+/** What is written to the primary and not yet in a committed checkpoint. */
+export interface LagReport {
+  readonly bytes: number;
+  readonly operations: number;
+  /** Age of the oldest such write. */
+  readonly seconds: number;
+}
+
+export interface CheckpointReport {
+  /** Number of the newest committed checkpoint; null: none yet. */
+  readonly cno: number | null;
+  /** When it was committed, milliseconds since the epoch; null: not by this daemon. */
+  readonly committedMs: number | null;
+  readonly ageSeconds: number | null;
+}
+
+/** Averages over the last seconds. */
+export interface ThroughputReport {
+  readonly readBytesPerSecond: number;
+  readonly writeBytesPerSecond: number;
+  readonly readsPerSecond: number;
+  readonly writesPerSecond: number;
+  readonly replicatedBytesPerSecond: number;
+}
+
+/** Totals since the device started. */
+export interface CountersReport {
+  readonly reads: number;
+  readonly readBytes: number;
+  readonly writes: number;
+  readonly writtenBytes: number;
+  readonly flushes: number;
+  readonly discards: number;
+  readonly discardedBytes: number;
+  readonly writeZeroes: number;
+  readonly zeroedBytes: number;
+  /** Requests that failed with an I/O error. */
+  readonly errors: number;
+}
+
+export interface ReplicaErrorsReport {
+  /** Requests to the replica that were repeated. */
+  readonly retries: number;
+  /** Commits that failed and were tried again. */
+  readonly failedCommits: number;
+  /** The last error; null: none so far. */
+  readonly last: { readonly atMs: number; readonly message: string } | null;
+}
+
+/** Answer to "status". Fields that a bare target (null, loop) lacks are null there. */
+export interface StatusReport {
+  readonly version: string;
+  readonly uuid: string | null;
+  /** "/dev/ublkb0" */
+  readonly device: string;
+  readonly target: "null" | "loop" | "replica";
+  /** "logging", "starting" or "stopping"; later versions have more. */
+  readonly mode: string;
+  readonly pid: number;
+  readonly startedMs: number;
+  readonly deviceSizeBytes: number;
+  readonly primary: string | null;
+  readonly replicaUri: string | null;
+  readonly pool: PoolReport | null;
+  readonly lag: LagReport | null;
+  readonly checkpoint: CheckpointReport | null;
+  readonly throughput: ThroughputReport;
+  readonly counters: CountersReport;
+  readonly replicaErrors: ReplicaErrorsReport | null;
+  /** What the operator should know, worst first: "The replica does not answer: …". */
+  readonly messages: readonly string[];
+}
+
+/** Answer to "stats": every counter by name; new ones may appear with any version. */
+export interface StatsReport {
+  /** When it was taken, milliseconds since the epoch: rates are differences of two reports. */
+  readonly takenMs: number;
+  readonly counters: Readonly<Record<string, number>>;
+}
+
+/** Answer to "ping": who holds the socket. */
+export interface PingReport {
+  readonly pid: number;
+  readonly version: string;
+  readonly device: string | null;
+  readonly uuid: string | null;
+}
+
+/** Where the server takes its answers from; must be quick and never block. */
+export interface StatusSource {
+  status(): StatusReport;
+  stats(): StatsReport;
+}
+
+export type Response =
+  | { readonly progress: StopProgress }
+  | { readonly ok: true; readonly result: unknown }
+  | { readonly ok: false; readonly error: ErrorReport };
+
+/** Reads a request; a usage error says what is wrong with it. */
+export function parseRequest(line: Uint8Array): Request {
+  const value = parseJson(line, "the request");
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw usageError("Cannot read the request: it is not a JSON object", { hint: FORM_HINT });
+  }
+  const fields = value as Record<string, unknown>;
+  for (const [field, content] of Object.entries(fields)) {
+    if (field !== "command") {
+      throw usageError(`Cannot read the request: unknown field ${shorten(field)}`, {
+        hint: FORM_HINT,
+      });
+    }
+    if (typeof content !== "string") {
+      throw usageError('Cannot read the request: "command" is not text', { hint: FORM_HINT });
+    }
+  }
+  const command = COMMANDS.find((one) => one === fields.command);
+  if (command === undefined) {
+    const given = fields.command === undefined
+      ? "no command"
+      : `unknown command ${shorten(fields.command)}`;
+    throw usageError(`Cannot read the request: ${given}`, { hint: FORM_HINT });
+  }
+  return { command };
+}
+
+/** Reads one line of an answer; a data error when it is none. */
+export function parseResponse(line: Uint8Array): Response {
+  const value = parseJson(line, "the daemon's answer");
+  if (typeof value === "object" && value !== null) {
+    const fields = value as Record<string, unknown>;
+    if (isProgress(fields.progress)) return { progress: fields.progress };
+    if (fields.ok === true && "result" in fields) return { ok: true, result: fields.result };
+    if (fields.ok === false && isErrorReport(fields.error)) {
+      return { ok: false, error: fields.error };
+    }
+  }
+  throw dataError("Cannot read the daemon's answer: it has an unknown form", {
+    hint: "Is this the socket of a hyper-io-replica daemon, of the same version?",
+  });
+}
+
+const encoder = new TextEncoder();
+
+/** One line, with its newline. */
+export function encodeLine(message: Request | Response): Uint8Array {
+  return encoder.encode(JSON.stringify(message) + "\n");
+}
+
+const FORM_HINT =
+  `Send one JSON object per line, for example {"command":"status"}; the commands are ${
+    COMMANDS.join(", ")
+  }.`;
+
+function parseJson(line: Uint8Array, what: string): unknown {
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(line);
+  } catch (cause) {
+    throw usageError(`Cannot read ${what}: it is not valid UTF-8`, { cause });
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    // The parser's message would repeat the input.
+    throw usageError(`Cannot read ${what}: it is not valid JSON`, { cause });
+  }
+}
+
+function isProgress(value: unknown): value is StopProgress {
+  if (typeof value !== "object" || value === null) return false;
+  const { stage, pendingBytes } = value as Record<string, unknown>;
+  return typeof stage === "string" &&
+    (pendingBytes === undefined || typeof pendingBytes === "number");
+}
+
+/** Foreign text for a message: quoted, escaped and short. */
+function shorten(value: unknown): string {
+  const text = JSON.stringify(value) ?? "";
+  return text.length <= 40 ? text : `${text.slice(0, 40)}…"`;
+}

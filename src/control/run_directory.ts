@@ -1,0 +1,152 @@
+// The run directory: one state file per running device, written by its daemon when the device is
+// usable and removed when it is gone, so that `list`, `del` and `stop` find daemons by device number.
+// A file whose process is gone is what a dead daemon left; `del` clears it.
+//
+// Files are written whole (temporary name, then rename); mode 0600, in a directory of mode 0755.
+
+import { messageOf, ReplicaError, usageError } from "../base/errors.ts";
+import type { DeviceConfig } from "../config.ts";
+
+/** What a daemon says about itself. */
+export interface DaemonState {
+  readonly version: 1;
+  readonly number: number;
+  /** "/dev/ublkb0" */
+  readonly device: string;
+  readonly pid: number;
+  /** Start of the process in clock ticks since boot: tells it from a later one with its pid. */
+  readonly pidStart: number;
+  readonly startedMs: number;
+  /** Absolute path. */
+  readonly socket: string;
+  /** Absolute path; null: the log went to stderr. */
+  readonly logFile: string | null;
+  readonly deviceSizeBytes: number;
+  readonly config: DeviceConfig;
+}
+
+/** A state file that was found; `state` is null when it can't be read. */
+export interface FoundState {
+  readonly number: number;
+  readonly path: string;
+  readonly state: DaemonState | null;
+  /** The daemon's process lives. */
+  readonly alive: boolean;
+}
+
+const STATE_FILE = /^ublk-(\d+)\.json$/;
+
+export function stateFilePath(runDirectory: string, number: number): string {
+  return `${runDirectory}/ublk-${number}.json`;
+}
+
+/** Makes the run directory; a usage error says what to do where that is not allowed. */
+export async function makeRunDirectory(runDirectory: string): Promise<void> {
+  try {
+    await Deno.mkdir(runDirectory, { recursive: true, mode: 0o755 });
+  } catch (cause) {
+    throw usageError(`Cannot make the run directory "${runDirectory}": ${messageOf(cause)}`, {
+      cause,
+      hint: "Run as root, or name a directory that may be written in HYPER_IO_REPLICA_RUN_DIR.",
+    });
+  }
+}
+
+/** Runs `action` while no other process does so in the same run directory. */
+export async function withRunDirectoryLock<T>(
+  runDirectory: string,
+  action: () => Promise<T>,
+): Promise<T> {
+  await makeRunDirectory(runDirectory);
+  const options = { write: true, create: true, mode: 0o600 };
+  using lock = await Deno.open(`${runDirectory}/lock`, options);
+  await lock.lock(true); // released when the file is closed, also by a crash
+  return await action();
+}
+
+export async function writeState(runDirectory: string, state: DaemonState): Promise<void> {
+  await makeRunDirectory(runDirectory);
+  const path = stateFilePath(runDirectory, state.number);
+  const temporary = `${path}.${state.pid}.new`;
+  await Deno.writeTextFile(temporary, JSON.stringify(state, null, 2) + "\n", { mode: 0o600 });
+  await Deno.rename(temporary, path);
+}
+
+/** Removes a state file; nothing happens when there is none. */
+export async function removeState(runDirectory: string, number: number): Promise<void> {
+  try {
+    await Deno.remove(stateFilePath(runDirectory, number));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/** Every state file, by device number. */
+export async function findStates(runDirectory: string): Promise<FoundState[]> {
+  const found: FoundState[] = [];
+  try {
+    for await (const entry of Deno.readDir(runDirectory)) {
+      const match = STATE_FILE.exec(entry.name);
+      if (match !== null) found.push(await readState(runDirectory, Number(match[1])));
+    }
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw usageError(`Cannot read the run directory "${runDirectory}": ${messageOf(error)}`, {
+      cause: error,
+      hint: "Run the command as the user who ran add.",
+    });
+  }
+  return found.sort((a, b) => a.number - b.number);
+}
+
+/** The state file of device `number`; null when there is none. */
+export async function findState(runDirectory: string, number: number): Promise<FoundState | null> {
+  const states = await findStates(runDirectory);
+  return states.find((state) => state.number === number) ?? null;
+}
+
+async function readState(runDirectory: string, number: number): Promise<FoundState> {
+  const path = stateFilePath(runDirectory, number);
+  const state = parseState(await Deno.readTextFile(path), number);
+  const alive = state !== null && await processStart(state.pid) === state.pidStart;
+  return { number, path, state, alive };
+}
+
+/** A file of another version or a damaged one gives null: the device is then shown as unknown. */
+function parseState(text: string, number: number): DaemonState | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+  if (typeof value !== "object" || value === null) return null;
+  const state = value as Partial<DaemonState>;
+  const sound = state.version === 1 && state.number === number &&
+    Number.isSafeInteger(state.pid) && Number(state.pid) > 0 &&
+    typeof state.socket === "string" && typeof state.device === "string" &&
+    typeof state.config === "object" && state.config !== null;
+  return sound ? value as DaemonState : null;
+}
+
+/** Start time of a process in clock ticks since boot; null when there is no such process. */
+export async function processStart(pid: number): Promise<number | null> {
+  try {
+    const stat = await Deno.readTextFile(`/proc/${pid}/stat`);
+    // The name in parentheses may hold anything; the fields after it are numbered from 3.
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    if (fields[0] === "Z" || fields[0] === "X") return null;
+    return Number(fields[22 - 3]);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || isNoProcess(error)) return null;
+    throw new ReplicaError("kernel", `Cannot look at process ${pid}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Reading the file of a process that ends meanwhile gives ESRCH. */
+function isNoProcess(error: unknown): boolean {
+  return error instanceof Error && error.message.includes("os error 3");
+}

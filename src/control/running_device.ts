@@ -1,0 +1,35 @@
+// What the daemon (src/cli/daemon.ts) needs of a running device, whatever its target: src/device.ts
+// and the tests' fake device implement it.
+
+import type { StatusSource } from "./protocol.ts";
+
+/** What `add` prints about a device that became usable. */
+export interface DeviceParameters {
+  readonly number: number;
+  /** "/dev/ublkb0" */
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly queues: number;
+  readonly depth: number;
+  readonly bufferBytes: number;
+  readonly logicalBlockBytes: number;
+  readonly physicalBlockBytes: number;
+  readonly readOnly: boolean;
+}
+
+/** How far a stop has come, in words for the operator: "draining the pool", bytes still to go. */
+export interface StopProgress {
+  readonly stage: string;
+  readonly pendingBytes?: number;
+}
+
+export interface RunningDevice extends StatusSource {
+  readonly parameters: DeviceParameters;
+  /**
+   * Resolves when the device ended without stop() (deleted by another program), and rejects with
+   * what broke it. Pending while the device runs; resolves too once stop() is through.
+   */
+  readonly ended: Promise<void>;
+  /** Clean stop: drains, cuts the last checkpoint, removes the device. Later calls join the first. */
+  stop(onProgress?: (progress: StopProgress) => void): Promise<void>;
+}

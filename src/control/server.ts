@@ -1,0 +1,230 @@
+// The daemon's end of the control socket. The socket is there from before the device is started (so
+// that a busy path is found while nothing is changed yet) until the device is gone.
+//
+// Invariants:
+// - the socket has mode 0600 from the moment it exists;
+// - only a socket on which nobody answers is replaced, and never a file of another type;
+// - whatever a client sends or leaves out costs it its own connection at most.
+
+import { reportOf } from "../base/error_report.ts";
+import { messageOf, ReplicaError, usageError } from "../base/errors.ts";
+import { roomLog } from "../base/log.ts";
+import { checkSocketPath } from "../config.ts";
+import { ping } from "./client.ts";
+import { LineConnection, type LineLimits } from "./line_connection.ts";
+import {
+  encodeLine,
+  parseRequest,
+  type PingReport,
+  type Request,
+  REQUEST_BYTES_MAX,
+  type Response,
+  type StatsReport,
+  type StatusReport,
+} from "./protocol.ts";
+import { withRunDirectoryLock } from "./run_directory.ts";
+import type { StopProgress } from "./running_device.ts";
+
+/** What the server asks of the daemon. */
+export interface ControlHandler {
+  ping(): PingReport;
+  status(): StatusReport;
+  stats(): StatsReport;
+  /** Resolves when the device is stopped. */
+  stop(onProgress: (progress: StopProgress) => void): Promise<void>;
+}
+
+export interface ServerOptions {
+  readonly path: string;
+  readonly handler: ControlHandler;
+  /** Its lock keeps two daemons from taking the same path at the same time. */
+  readonly runDirectory: string;
+  readonly limits?: LineLimits;
+  readonly clientsMax?: number;
+}
+
+const LIMITS: LineLimits = { lineBytesMax: REQUEST_BYTES_MAX, idleMs: 60_000, lineMs: 10_000 };
+/** How long close() waits for answers under way, such as the one to "stop". */
+const CLOSE_MS = 2_000;
+
+export class ControlServer {
+  readonly path: string;
+  readonly #listener: Deno.UnixListener;
+  readonly #options: ServerOptions;
+  readonly #clients = new Map<LineConnection, Promise<void>>();
+  readonly #answering = new Set<Promise<void>>();
+  readonly #accepting: Promise<void>;
+
+  private constructor(listener: Deno.UnixListener, options: ServerOptions) {
+    this.#listener = listener;
+    this.#options = options;
+    this.path = options.path;
+    this.#accepting = this.#accept();
+  }
+
+  /** Takes the path and begins to answer. A usage error when somebody else answers there. */
+  static async listen(options: ServerOptions): Promise<ControlServer> {
+    checkSocketPath(options.path);
+    const listener = await withRunDirectoryLock(options.runDirectory, async () => {
+      await clearPath(options.path);
+      return bind(options.path);
+    });
+    return new ControlServer(listener, options);
+  }
+
+  /** Stops answering, after answers under way are sent, and removes the socket. */
+  async close(): Promise<void> {
+    removeSocket(this.path); // before the listener: afterwards the path may be somebody else's
+    this.#listener.close();
+    await this.#accepting;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const limit = new Promise<void>((resolve) => timer = setTimeout(resolve, CLOSE_MS));
+    await Promise.race([Promise.allSettled(this.#answering), limit]);
+    clearTimeout(timer);
+    const serving = [...this.#clients.values()];
+    for (const client of this.#clients.keys()) client.close();
+    await Promise.allSettled(serving);
+  }
+
+  async #accept(): Promise<void> {
+    const clientsMax = this.#options.clientsMax ?? 64;
+    for await (const connection of this.#listener) {
+      const client = new LineConnection(connection, this.#options.limits ?? LIMITS);
+      const serving = this.#clients.size >= clientsMax ? refuse(client) : this.#serve(client);
+      this.#clients.set(client, serving.finally(() => this.#clients.delete(client)));
+    }
+  }
+
+  async #serve(client: LineConnection): Promise<void> {
+    try {
+      for (;;) {
+        const line = await client.readLine();
+        if (line === null) break;
+        const answering = this.#answer(client, line);
+        this.#answering.add(answering);
+        await answering.finally(() => this.#answering.delete(answering));
+      }
+    } catch (error) {
+      await sayLast(client, error);
+    } finally {
+      client.close();
+    }
+  }
+
+  async #answer(client: LineConnection, line: Uint8Array): Promise<void> {
+    let response: Response;
+    try {
+      const request = parseRequest(line);
+      response = { ok: true, result: await this.#result(client, request) };
+    } catch (error) {
+      if (!(error instanceof ReplicaError)) {
+        roomLog("control").error("A request failed unexpectedly", { error: messageOf(error) });
+      }
+      response = { ok: false, error: reportOf(error) };
+    }
+    await client.send(encodeLine(response));
+  }
+
+  async #result(client: LineConnection, request: Request): Promise<unknown> {
+    const { handler } = this.#options;
+    switch (request.command) {
+      case "ping":
+        return handler.ping();
+      case "status":
+        return handler.status();
+      case "stats":
+        return handler.stats();
+      case "stop":
+        await stopWithProgress(client, handler);
+        return {};
+    }
+  }
+}
+
+/** A stop goes on when the client that asked for it goes away; only its progress is dropped. */
+async function stopWithProgress(client: LineConnection, handler: ControlHandler): Promise<void> {
+  let sending: Promise<void> | null = null;
+  let gone = false;
+  await handler.stop((progress) => {
+    if (sending !== null || gone) return; // a client that reads slowly misses some steps
+    sending = client.send(encodeLine({ progress })).catch(() => {
+      gone = true;
+    }).finally(() => sending = null);
+  });
+  await sending;
+}
+
+async function refuse(client: LineConnection): Promise<void> {
+  await sayLast(client, new ReplicaError("unavailable", "Cannot serve: too many clients"));
+  client.close();
+}
+
+/** The last words to a client whose connection ends; it may not hear them. */
+async function sayLast(client: LineConnection, error: unknown): Promise<void> {
+  try {
+    await client.send(encodeLine({ ok: false, error: reportOf(error) }));
+  } catch (failed) {
+    roomLog("control").debug("A client went away", { reason: messageOf(failed) });
+  }
+}
+
+function bind(path: string): Deno.UnixListener {
+  const before = Deno.umask(0o177);
+  try {
+    return Deno.listen({ transport: "unix", path });
+  } catch (cause) {
+    throw usageError(`Cannot listen on the socket "${path}": ${messageOf(cause)}`, {
+      cause,
+      hint: "Give a --unix-socket in a directory that exists and that this user may write.",
+    });
+  } finally {
+    Deno.umask(before);
+  }
+}
+
+/** Makes way for a new socket at `path`, or throws when the path is in use. */
+async function clearPath(path: string): Promise<void> {
+  const info = await lstatOrNull(path);
+  if (info === null) return;
+  if (!info.isSocket) {
+    throw usageError(`Cannot listen on the socket "${path}": a file of another type is there`, {
+      hint: "Give another --unix-socket, or remove the file yourself.",
+    });
+  }
+  const holder = await whoAnswers(path);
+  if (holder !== null) {
+    throw usageError(`Cannot listen on the socket "${path}": ${holder} answers on it`, {
+      hint: "Stop that daemon, or give another --unix-socket.",
+    });
+  }
+  removeSocket(path);
+}
+
+/** Describes the daemon that holds the socket; null when nobody listens on it. */
+async function whoAnswers(path: string): Promise<string | null> {
+  try {
+    const { pid, device } = await ping(path, { timeoutMs: 2_000 });
+    return `the daemon with pid ${pid}${device === null ? "" : ` (${device})`}`;
+  } catch (error) {
+    if (error instanceof ReplicaError && error.context.reason === "refused") return null;
+    return "another program";
+  }
+}
+
+async function lstatOrNull(path: string): Promise<Deno.FileInfo | null> {
+  try {
+    return await Deno.lstat(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw usageError(`Cannot use the socket "${path}": ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function removeSocket(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    roomLog("control").warn("The control socket stays behind", { path, reason: messageOf(error) });
+  }
+}
