@@ -1,0 +1,9 @@
+// The program: command line in, exit code out. Everything else is src/cli/mod.ts.
+
+import { run } from "./src/cli/mod.ts";
+import { processContext } from "./src/cli/process_context.ts";
+
+if (import.meta.main) {
+  const main = import.meta.filename ?? import.meta.url;
+  Deno.exit(await run(processContext(main)));
+}

@@ -1,0 +1,312 @@
+// `add`: starts a device, in the background unless told otherwise. One command per target; they share
+// the options of the queues and of the daemon.
+
+import deno from "../../deno.json" with { type: "json" };
+import { reportOf } from "../base/error_report.ts";
+import { ReplicaError } from "../base/errors.ts";
+import { GiB } from "../base/units.ts";
+import { type DeviceConfig, deviceConfig, LIMITS, NULL_DEVICE_BYTES } from "../config.ts";
+import { type CommonValues, defineCommand, defineGroup, type OptionValues } from "./command.ts";
+import type { Context } from "./context.ts";
+import { runDaemon } from "./daemon.ts";
+import { DEFAULT_SOCKET } from "./find_daemon.ts";
+import { launchDaemon } from "./launch.ts";
+import {
+  flagOption,
+  integerOption,
+  refusedFlag,
+  refusedUnless,
+  sizeOption,
+  textOption,
+} from "./options.ts";
+import { type ReadyMessage, readyText } from "./ready_report.ts";
+
+const DEVICE = "Device:";
+const DAEMON = "Daemon:";
+
+const deviceOptions = {
+  number: integerOption("-n, --number <N>", {
+    summary: "Number of the device, N of /dev/ublkbN; -1 takes the next free one",
+    default: -1,
+    group: DEVICE,
+  }),
+  queue: integerOption("-q, --queue <N>", {
+    summary: `Hardware queues, each with a thread of its own, up to ${LIMITS.queues}`,
+    default: 1,
+    group: DEVICE,
+  }),
+  depth: integerOption("-d, --depth <N>", {
+    summary: `Requests in flight per queue, up to ${LIMITS.depth}`,
+    default: 128,
+    group: DEVICE,
+  }),
+  ioBufSize: sizeOption("-b, --io-buf-size <SIZE>", {
+    summary: "Greatest request, a multiple of 4096 up to 1MiB",
+    default: 524288,
+    group: DEVICE,
+  }),
+  deviceSize: sizeOption("--device-size <SIZE>", {
+    summary: "Size of the device",
+    defaultText: "the whole target",
+    group: DEVICE,
+  }),
+  logicalBlockSize: sizeOption("--logical-block-size <SIZE>", {
+    summary: "512, 1024, 2048 or 4096",
+    defaultText: "the target's",
+    group: DEVICE,
+  }),
+  physicalBlockSize: sizeOption("--physical-block-size <SIZE>", {
+    summary: "512, 1024, 2048 or 4096",
+    defaultText: "the target's",
+    group: DEVICE,
+  }),
+  readOnly: flagOption("-o, --read-only", { summary: "Refuse writes", group: DEVICE }),
+};
+
+const daemonOptions = {
+  foreground: flagOption("--foreground", {
+    summary: "Stay in the foreground until SIGINT, SIGTERM or a stop request",
+    group: DAEMON,
+  }),
+  quiet: flagOption("--quiet", { summary: "Print nothing about the device", group: DAEMON }),
+  mlock: flagOption("--mlock", {
+    summary: "Keep the daemon's memory from being paged out",
+    group: DAEMON,
+  }),
+  reportReady: flagOption("--report-ready", {
+    summary: "Report as JSON on stdout when the device is usable",
+    hidden: true,
+  }),
+};
+
+const refusedOptions = {
+  userRecovery: refusedFlag("-r, --user-recovery", {
+    summary: "Keep the device while its daemon is replaced",
+    hint: 'Leave it out: "del" removes what a dead daemon left, then "add" again.',
+  }),
+  userCopy: refusedFlag("-u, --user-copy", {
+    summary: "Copy request data by pread and pwrite",
+    hint: "Leave it out: the driver copies request data.",
+  }),
+  unprivileged: refusedFlag("-p, --unprivileged", {
+    summary: "Let an ordinary user run the device",
+    hint: "Leave it out, and run add as root.",
+  }),
+  zeroCopy: refusedFlag("-z, --zero-copy", { summary: "Let the driver map request pages" }),
+  multiCpusAffinity: refusedFlag("--multi-cpus-affinity", {
+    summary: "Let a queue's thread run on several CPUs",
+    hint: "Leave it out: the threads are not bound to CPUs.",
+  }),
+  asyncAwait: refusedFlag("-a, --async-await", {
+    summary: "Another form of the queue loop",
+    hint: "Leave it out: there is one form of the queue loop.",
+  }),
+};
+
+const targetFile = {
+  bufferedIo: flagOption("--buffered-io", {
+    summary: "Through the page cache instead of direct I/O",
+    group: DEVICE,
+  }),
+};
+
+const bareSocket = {
+  unixSocket: textOption("--unix-socket <PATH>", {
+    summary: "Management socket, mode 0600",
+    defaultText: "a file in the run directory",
+    group: DAEMON,
+  }),
+};
+
+type SharedValues =
+  & OptionValues<typeof deviceOptions>
+  & OptionValues<typeof daemonOptions>
+  & CommonValues;
+
+/** Settings that all targets share. */
+function sharedSettings(values: SharedValues, unixSocket: string) {
+  return {
+    number: values.number,
+    queues: values.queue,
+    depth: values.depth,
+    bufferBytes: values.ioBufSize,
+    readOnly: values.readOnly,
+    logicalBlockBytes: values.logicalBlockSize,
+    physicalBlockBytes: values.physicalBlockSize,
+    deviceSizeBytes: values.deviceSize,
+    unixSocket,
+    lockMemory: values.mlock,
+    log: { level: values.logLevel, format: values.logFormat, file: values.logFile ?? null },
+  };
+}
+
+function bareSocketPath(ctx: Context, type: string, given: string | undefined): string {
+  return given ?? `${ctx.runDirectory}/${type}-${Deno.pid}.sock`;
+}
+
+const addReplica = defineCommand({
+  name: "io-replica",
+  summary: "A device with a replica",
+  description:
+    "Reads and writes go to the primary at local speed; every write is also copied to the " +
+    "memory pool and from there, in order, to the replica. The primary must have been formatted. " +
+    "Returns when the device is usable, or with the error that stopped it.",
+  options: {
+    file: textOption("-f, --file <FILE>", {
+      summary: "Primary: the formatted block device or file",
+      required: true,
+    }),
+    replica: textOption("--replica <URI>", {
+      summary: "The replica_uri that format printed",
+      required: true,
+    }),
+    uuid: textOption("--uuid <UUID>", { summary: "The UUID that format printed", required: true }),
+    poolSize: sizeOption("--pool-size <SIZE>", {
+      summary: "Memory for writes that are not yet on the replica",
+      default: 1 * GiB,
+    }),
+    regionSize: sizeOption("--region-size <SIZE>", {
+      summary: "Granule of consistency tracking; must be what the primary was formatted with",
+      defaultText: "as formatted",
+    }),
+    ...deviceOptions,
+    ...targetFile,
+    unixSocket: textOption("--unix-socket <PATH>", {
+      summary: "Management socket, mode 0600",
+      default: DEFAULT_SOCKET,
+      group: DAEMON,
+    }),
+    ...daemonOptions,
+    ...refusedOptions,
+    localPoolSize: refusedUnless("--local-pool-size <SIZE>", {
+      summary: "Second pool in front of the memory pool",
+      accepted: "0",
+      hint: "Leave it out, and give a greater --pool-size instead.",
+    }),
+    forceStartupRecover: refusedFlag("--force-startup-recover", {
+      summary: "Resync at start although primary and replica do not match",
+    }),
+    recoverConcurrency: refusedUnless("--recover-concurrency <N>", {
+      summary: "Regions that are resynced at the same time",
+      accepted: "1",
+    }),
+  },
+  examples: [
+    [
+      "add io-replica -f /dev/nvme0n1 --uuid UUID --replica s3://backups/hosts/UUID",
+      "What format printed, in the background",
+    ],
+    [
+      "add io-replica -f disk.img --uuid UUID --replica file:///srv/replicas/UUID \\\n" +
+      "-q 4 --pool-size 256MiB --foreground --log-level debug",
+      "Four queues and a small pool, in the foreground",
+    ],
+  ],
+  run(ctx, values) {
+    const config = deviceConfig({
+      ...sharedSettings(values, values.unixSocket),
+      target: {
+        type: "replica",
+        path: values.file,
+        bufferedIo: values.bufferedIo,
+        replicaUri: values.replica,
+        uuid: values.uuid,
+        regionBytes: values.regionSize,
+        poolBytes: values.poolSize,
+      },
+    });
+    return startDevice(ctx, config, values);
+  },
+});
+
+const addLoop = defineCommand({
+  name: "loop",
+  summary: "A device in front of a block device or file, without a replica",
+  description: "Useful as it is, and the baseline that io-replica is measured against.",
+  options: {
+    file: textOption("-f, --file <FILE>", {
+      summary: "Block device or regular file",
+      required: true,
+    }),
+    ...deviceOptions,
+    ...targetFile,
+    ...bareSocket,
+    ...daemonOptions,
+    ...refusedOptions,
+  },
+  examples: [["add loop -f disk.img -q 2", "An image file as a block device"]],
+  run(ctx, values) {
+    const config = deviceConfig({
+      ...sharedSettings(values, bareSocketPath(ctx, "loop", values.unixSocket)),
+      target: { type: "loop", path: values.file, bufferedIo: values.bufferedIo },
+    });
+    return startDevice(ctx, config, values);
+  },
+});
+
+const addNull = defineCommand({
+  name: "null",
+  summary: "A device that drops writes and reads zeros",
+  description: "Measures what ublk and this program cost, without any storage.",
+  options: { ...deviceOptions, ...bareSocket, ...daemonOptions, ...refusedOptions },
+  examples: [["add null -q 4 --device-size 1TiB", "Four queues, one tebibyte"]],
+  run(ctx, values) {
+    const settings = sharedSettings(values, bareSocketPath(ctx, "null", values.unixSocket));
+    const config = deviceConfig({
+      ...settings,
+      deviceSizeBytes: settings.deviceSizeBytes ?? NULL_DEVICE_BYTES,
+      target: { type: "null" },
+    });
+    return startDevice(ctx, config, values);
+  },
+});
+
+export const addCommand = defineGroup({
+  name: "add",
+  summary: "Start a device",
+  description: "The targets are io-replica, and the bare loop and null.",
+  commands: [addReplica, addLoop, addNull],
+});
+
+/** Runs the device here, or starts the daemon that does. */
+async function startDevice(
+  ctx: Context,
+  config: DeviceConfig,
+  values: SharedValues,
+): Promise<void> {
+  await ctx.platform.checkMachine(config);
+  if (!values.foreground) {
+    const report = await launchDaemon(ctx, { config, logFile: values.logFile });
+    if (!values.quiet) ctx.stdout.write(readyText(report, config, values.json));
+    return;
+  }
+  const logFile = values.logFile ?? null;
+  const run = { config, version: deno.version, logFile };
+  if (values.reportReady) return await runForParent(ctx, run);
+  await runDaemon(ctx, {
+    ...run,
+    onReady(report) {
+      if (!values.quiet) ctx.stdout.write(readyText(report, config, values.json));
+    },
+  });
+}
+
+/** Runs the device for a parent that waits on our stdout for one line. */
+async function runForParent(
+  ctx: Context,
+  run: { config: DeviceConfig; version: string; logFile: string | null },
+): Promise<void> {
+  let reported = false;
+  function say(message: ReadyMessage): void {
+    reported = true;
+    if (!ctx.stdout.write(JSON.stringify(message) + "\n")) {
+      throw new ReplicaError("closed", "Cannot report the device: the waiting add command is gone");
+    }
+  }
+  try {
+    await runDaemon(ctx, { ...run, onReady: (ready) => say({ ready }) });
+  } catch (error) {
+    if (!reported) ctx.stdout.write(JSON.stringify({ error: reportOf(error) }) + "\n");
+    throw error;
+  }
+}

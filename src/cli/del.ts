@@ -1,0 +1,72 @@
+// `del`: removes devices. A living daemon is asked to stop (the same clean stop as `stop`); what a dead
+// one left - the device in the kernel, the state file, the socket - is cleared away.
+
+import { usageError } from "../base/errors.ts";
+import { isSocketAnswered } from "../control/client.ts";
+import { findState, findStates, type FoundState, removeState } from "../control/run_directory.ts";
+import { defineCommand } from "./command.ts";
+import type { Context } from "./context.ts";
+import { flagOption, integerOption } from "./options.ts";
+import { stopDaemon } from "./stop.ts";
+
+export const delCommand = defineCommand({
+  name: "del",
+  summary: "Remove a device, also one whose daemon is dead",
+  description:
+    "Asks the device's daemon for a clean stop and waits for it. Where the daemon is dead, removes " +
+    "the device from the kernel and clears what it left in the run directory.",
+  options: {
+    number: integerOption("-n, --number <N>", {
+      summary: "Number of the device, N of /dev/ublkbN",
+    }),
+    all: flagOption("-a, --all", { summary: "All devices of this program" }),
+  },
+  examples: [["del -n 0", "The device /dev/ublkb0"], ["del --all", "All of them"]],
+  async run(ctx, { number, all, json }) {
+    if ((number !== undefined) === all) {
+      throw usageError("Cannot delete devices: give either --number or --all");
+    }
+    const deleted: number[] = [];
+    if (number !== undefined) {
+      await deleteDevice(ctx, number, await findState(ctx.runDirectory, number));
+      deleted.push(number);
+    } else {
+      for (const found of await findStates(ctx.runDirectory)) {
+        await deleteDevice(ctx, found.number, found);
+        deleted.push(found.number);
+      }
+    }
+    if (json) ctx.stdout.write(JSON.stringify({ deleted }) + "\n");
+  },
+});
+
+async function deleteDevice(
+  ctx: Context,
+  number: number,
+  found: FoundState | null,
+): Promise<void> {
+  if (found?.state && found.alive) return await stopDaemon(ctx, found.state.socket);
+  const driver = await ctx.platform.openDriver();
+  const known = (await driver.list()).some((device) => device.number === number);
+  if (!known && found === null) {
+    throw usageError(`Cannot delete device ${number}: there is no such device`, {
+      hint: 'Run "hyper-io-replica list" to see the devices.',
+    });
+  }
+  if (known) await driver.remove(number);
+  if (found !== null) await clearLeftovers(ctx, found);
+}
+
+async function clearLeftovers(ctx: Context, found: FoundState): Promise<void> {
+  const socket = found.state?.socket;
+  if (socket !== undefined && !await isSocketAnswered(socket)) await removeFile(socket);
+  await removeState(ctx.runDirectory, found.number);
+}
+
+async function removeFile(path: string): Promise<void> {
+  try {
+    await Deno.remove(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}

@@ -1,0 +1,46 @@
+// Commands of the documented command line that a later version brings: they are in the table, so that
+// the help is honest and a script that uses one fails with the reason, whatever options it gives.
+
+import type { Command } from "./command.ts";
+import { laterError } from "./options.ts";
+
+function laterCommand(name: string, summary: string, hint?: string): Command {
+  return {
+    name,
+    summary: `${summary} (not in this version)`,
+    description: hint ?? "This version refuses the command with exit code 2.",
+    options: {},
+    arguments: [],
+    commands: [],
+    passThrough: true,
+    execute: () => Promise.reject(laterError(`Cannot run "${name}"`, hint ?? "Leave it out.")),
+  };
+}
+
+export const laterCommands: readonly Command[] = [
+  laterCommand(
+    "mode",
+    "Show or set the replication mode",
+    'The mode is always "logging" here; "status" shows it.',
+  ),
+  laterCommand(
+    "checkpoint",
+    "Cut, list and delete checkpoints",
+    'A checkpoint is cut every second while there are writes, and by "stop"; "inspect" lists them.',
+  ),
+  laterCommand(
+    "restore",
+    "Restore a device to a checkpoint, lazily",
+    'Use "export --at CNO" to write a checkpoint to an image file or a device.',
+  ),
+  laterCommand(
+    "verify",
+    "Compare primary and replica",
+    'Stop the device, "export" the replica, and compare the image with the primary.',
+  ),
+  laterCommand(
+    "recover",
+    "Take over a device whose daemon died",
+    'Use "del" to remove what a dead daemon left, then "add".',
+  ),
+];

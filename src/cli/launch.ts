@@ -1,0 +1,123 @@
+// Starting a daemon in the background: this program runs itself again, detached (own session, no
+// terminal, stdin closed, stderr = the log file), and waits on the child's stdout, the ready pipe,
+// for one line: the device is usable, or the error that stopped it. The child keeps the working
+// directory, because the socket path may be relative to it.
+//
+// Invariants:
+// - the child holds no file of this process open, or a caller that reads our output would wait for
+//   the daemon's end;
+// - a signal before the device is usable stops the child, and we wait for that.
+
+import { spawn } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
+import type { Readable } from "node:stream";
+import { errorOfReport } from "../base/error_report.ts";
+import { messageOf, ReplicaError, usageError } from "../base/errors.ts";
+import type { DeviceConfig } from "../config.ts";
+import { makeRunDirectory } from "../control/run_directory.ts";
+import type { Context } from "./context.ts";
+import { parseReadyMessage, type ReadyReport } from "./ready_report.ts";
+
+/** Options that turn a command line of `add` into the one of its daemon. */
+export const DAEMON_OPTIONS = ["--foreground", "--report-ready"];
+
+/** Starts a daemon with this process's command line; resolves when its device is usable. */
+export async function launchDaemon(
+  ctx: Context,
+  options: { config: DeviceConfig; logFile: string | undefined },
+): Promise<ReadyReport> {
+  await makeRunDirectory(ctx.runDirectory);
+  const logFile = options.logFile ?? `${ctx.runDirectory}/${logName(options.config)}.log`;
+  const log = openLog(logFile);
+  try {
+    ctx.platform.keepOwnFiles();
+    const logOption = options.logFile === undefined ? ["--log-file", logFile] : [];
+    const [program, ...args] = [...ctx.self, ...ctx.argv, ...DAEMON_OPTIONS, ...logOption];
+    const child = spawn(program, args, { detached: true, stdio: ["ignore", "pipe", log] });
+    const ended = new Promise<string>((resolve, reject) => {
+      child.on("error", reject);
+      child.on("exit", (code, signal) => resolve(endText(code, signal)));
+    });
+    const forward = () => void child.kill("SIGTERM");
+    ctx.signal.addEventListener("abort", forward);
+    if (ctx.signal.aborted) forward();
+    const endRepeats = ctx.onRepeatedSignal(() => {
+      ctx.stderr.write(`Still waiting for the daemon (pid ${child.pid}) to stop\n`);
+    });
+    try {
+      const report = await waitUntilReady(child.stdout as Readable, ended, logFile);
+      if (ctx.signal.aborted) await ended; // the signal crossed the ready line: it stops again
+      ctx.signal.throwIfAborted();
+      return { ...report, logFile };
+    } catch (error) {
+      throw ctx.signal.aborted ? interrupted(error) : error;
+    } finally {
+      ctx.signal.removeEventListener("abort", forward);
+      endRepeats();
+      child.stdout?.destroy();
+      child.unref();
+    }
+  } finally {
+    closeSync(log);
+  }
+}
+
+async function waitUntilReady(
+  pipe: Readable,
+  ended: Promise<string>,
+  logFile: string,
+): Promise<ReadyReport> {
+  const line = await firstLine(pipe);
+  const message = line === null ? null : parseReadyMessage(line);
+  if (message !== null && "ready" in message) return message.ready;
+  const how = await ended;
+  if (message !== null) throw errorOfReport(message.error);
+  throw new ReplicaError(
+    "kernel",
+    `Cannot start the device: its daemon ${how} before it was ready`,
+    {
+      hint: `Its log says more: ${logFile}`,
+    },
+  );
+}
+
+async function firstLine(pipe: Readable): Promise<string | null> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of pipe) {
+    text += decoder.decode(chunk as Uint8Array, { stream: true });
+    const end = text.indexOf("\n");
+    if (end >= 0) return text.slice(0, end);
+  }
+  return null;
+}
+
+function openLog(path: string): number {
+  try {
+    return openSync(path, "a", 0o600);
+  } catch (cause) {
+    throw usageError(`Cannot open the log file "${path}": ${messageOf(cause)}`, {
+      cause,
+      hint: "Give a --log-file that this user may write, in a directory that exists.",
+    });
+  }
+}
+
+function logName({ target, number }: DeviceConfig): string {
+  if (target.type === "replica") return target.uuid;
+  return `${target.type}-${number >= 0 ? number : Deno.pid}`;
+}
+
+function endText(code: number | null, signal: string | null): string {
+  return signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`;
+}
+
+function interrupted(cause: unknown): ReplicaError {
+  return new ReplicaError(
+    "closed",
+    "Cannot wait for the device: interrupted, it is stopped again",
+    {
+      cause,
+    },
+  );
+}

@@ -1,0 +1,47 @@
+// What the commands need of the machine: running a device, and the ublk driver. An interface, so
+// that the commands are tested without a kernel that has ublk; systemPlatform() is the real one and
+// loads the FFI modules only when they are used ("--help" opens no library).
+
+import type { DeviceConfig } from "../config.ts";
+import type { RunningDevice } from "../control/running_device.ts";
+
+/** A ublk device as the driver describes it. */
+export interface KernelDevice {
+  readonly number: number;
+  readonly queues: number;
+  readonly depth: number;
+  readonly bufferBytes: number;
+  /** Process that serves the device, as the driver remembers it; -1: none yet. */
+  readonly pid: number;
+  /** "dead", "live", "quiesced" or "failed". */
+  readonly state: string;
+}
+
+export interface DriverFeature {
+  readonly name: string;
+  readonly bit: number;
+  readonly present: boolean;
+  /** What the feature is for, one line. */
+  readonly summary: string;
+}
+
+/** The ublk driver's control operations. Every call fails with a typed error in bounded time. */
+export interface Driver {
+  features(): Promise<readonly DriverFeature[]>;
+  list(): Promise<readonly KernelDevice[]>;
+  /** Stops and deletes a device whose server is gone; nothing happens when there is none. */
+  remove(number: number): Promise<void>;
+}
+
+export interface Platform {
+  /** Refuses, before anything is touched, what this machine can't do: no driver, no permission. */
+  checkMachine(config: DeviceConfig): Promise<void>;
+  /** Keeps programs that this process starts from inheriting its open files. */
+  keepOwnFiles(): void;
+  /**
+   * Builds and starts a device; it is usable when the promise resolves. A failure leaves nothing
+   * behind in the kernel. Aborting `signal` stops the start; the promise then rejects with `closed`.
+   */
+  startDevice(config: DeviceConfig, signal: AbortSignal): Promise<RunningDevice>;
+  openDriver(): Promise<Driver>;
+}

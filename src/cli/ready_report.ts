@@ -1,0 +1,66 @@
+// What `add` says about a device that became usable. A detached daemon sends it as one JSON line over
+// its ready pipe (or the error that stopped it), and the waiting parent prints it.
+
+import { type ErrorReport, isErrorReport } from "../base/error_report.ts";
+import { formatSize } from "../base/units.ts";
+import type { DeviceConfig } from "../config.ts";
+import type { DeviceParameters } from "../control/running_device.ts";
+
+export interface ReadyReport {
+  readonly parameters: DeviceParameters;
+  readonly pid: number;
+  readonly socket: string;
+  readonly logFile: string | null;
+}
+
+export type ReadyMessage = { readonly ready: ReadyReport } | { readonly error: ErrorReport };
+
+/** Reads the line of a ready pipe; null when it is none. */
+export function parseReadyMessage(line: string): ReadyMessage | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+  if (typeof value !== "object" || value === null) return null;
+  const message = value as Record<string, unknown>;
+  if (isErrorReport(message.error)) return { error: message.error };
+  return typeof message.ready === "object" && message.ready !== null ? value as ReadyMessage : null;
+}
+
+/** The device on its own line, for scripts; its parameters below it. */
+export function readyText(report: ReadyReport, config: DeviceConfig, json: boolean): string {
+  if (json) return JSON.stringify({ ...report, target: config.target.type }) + "\n";
+  const { parameters: device } = report;
+  const queues = device.queues === 1 ? "1 queue" : `${device.queues} queues`;
+  const lines = [
+    device.path,
+    `  size      ${formatSize(device.sizeBytes)}${device.readOnly ? ", read-only" : ""}`,
+    `  queues    ${queues} of depth ${device.depth}, requests up to ${
+      formatSize(device.bufferBytes)
+    }`,
+    `  blocks    ${device.logicalBlockBytes} bytes logical, ${device.physicalBlockBytes} physical`,
+    ...targetLines(config),
+    `  socket    ${report.socket}`,
+    `  daemon    pid ${report.pid}, log ${report.logFile ?? "on stderr"}`,
+  ];
+  return lines.join("\n") + "\n";
+}
+
+function targetLines({ target }: DeviceConfig): string[] {
+  switch (target.type) {
+    case "null":
+      return ["  target    null: writes are dropped, reads give zeros"];
+    case "loop":
+      return [`  target    ${target.path}, without a replica`];
+    case "replica":
+      return [
+        `  primary   ${target.path}`,
+        `  replica   ${target.replica.uri}`,
+        `  uuid      ${target.uuid}`,
+        `  pool      ${formatSize(target.poolBytes)}`,
+      ];
+  }
+}

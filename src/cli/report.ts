@@ -1,0 +1,39 @@
+// What the command line says when something goes wrong, and with which exit code: two lines on
+// stderr for people ("error:" and "hint:"), one JSON object for programs.
+
+import { reportOf } from "../base/error_report.ts";
+import { EXIT_CODES, ReplicaError } from "../base/errors.ts";
+
+export const PROGRAM = "hyper-io-replica";
+
+/** Exit code of an exception that is no ReplicaError: a bug of ours. */
+export const EXIT_BUG = 1;
+
+export function exitCodeOf(error: unknown): number {
+  return error instanceof ReplicaError ? EXIT_CODES[error.kind] : EXIT_BUG;
+}
+
+/** The text for stderr. */
+export function formatError(error: unknown, options: { json: boolean; debug: boolean }): string {
+  const report = reportOf(error);
+  if (options.json) {
+    return JSON.stringify({ error: { ...report, exitCode: exitCodeOf(error) } }) + "\n";
+  }
+  const lines = [`${PROGRAM}: error: ${report.message}`];
+  const values = Object.entries(report.context ?? {}).map(([key, value]) => `${key}=${value}`);
+  if (values.length > 0) lines.push(`  with ${values.join(" ")}`);
+  if (report.hint !== undefined) lines.push(`hint: ${report.hint}`);
+  if (report.kind === "bug") {
+    lines.push("hint: This is a bug; please report it with the lines below and the log.");
+  }
+  if (error instanceof Error && (report.kind === "bug" || options.debug)) {
+    lines.push(error.stack ?? "", ...causes(error));
+  }
+  return lines.join("\n") + "\n";
+}
+
+function causes(error: Error): string[] {
+  if (error.cause === undefined) return [];
+  if (!(error.cause instanceof Error)) return [`caused by ${String(error.cause)}`];
+  return [`caused by ${error.cause.stack ?? error.cause.message}`, ...causes(error.cause)];
+}

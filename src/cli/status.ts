@@ -1,0 +1,127 @@
+// `status`: one screen about a running device.
+
+import { formatSize } from "../base/units.ts";
+import { status } from "../control/client.ts";
+import type { StatusReport } from "../control/protocol.ts";
+import { defineCommand } from "./command.ts";
+import { daemonChoice, daemonSocket } from "./find_daemon.ts";
+import { formatTable } from "./table.ts";
+
+export const statusCommand = defineCommand({
+  name: "status",
+  summary: "Show mode, IO lag, checkpoint and errors of a device",
+  description:
+    "Asks the device's daemon. Without an option it asks the one that listens on ./.ioreplica, or " +
+    "else the only one that runs.",
+  options: daemonChoice,
+  examples: [["status -n 0", "The device /dev/ublkb0"], ["status --json", "For programs"]],
+  async run(ctx, values) {
+    const socket = await daemonSocket(ctx, values, { orOnly: true });
+    const report = await status(socket, { signal: ctx.signal });
+    ctx.stdout.write(
+      values.json ? JSON.stringify(report, null, 2) + "\n" : statusText(report, ctx.clock.wallMs()),
+    );
+  },
+});
+
+/** The report as a person reads it. */
+export function statusText(report: StatusReport, nowMs: number): string {
+  const target = report.target === "replica" ? "io-replica" : report.target;
+  const rows = [
+    ["device", `${report.device}, ${formatSize(report.deviceSizeBytes)}, ${target}`],
+    ["mode", report.mode],
+    ["daemon", `pid ${report.pid}, up ${duration((nowMs - report.startedMs) / 1000)}`],
+    ...(report.primary === null ? [] : [["primary", report.primary]]),
+    ...(report.replicaUri === null ? [] : [["replica", report.replicaUri]]),
+    ...(report.uuid === null ? [] : [["uuid", report.uuid]]),
+    ...replicationRows(report),
+    ...trafficRows(report),
+    ...errorRows(report, nowMs),
+  ];
+  const messages = report.messages.map((message) => `! ${message}\n`).join("");
+  return formatTable([], rows) + (messages === "" ? "" : `\n${messages}`);
+}
+
+function replicationRows({ checkpoint, lag, pool }: StatusReport): string[][] {
+  const rows: string[][] = [];
+  if (checkpoint !== null) {
+    const age = checkpoint.ageSeconds === null ? "" : `, ${duration(checkpoint.ageSeconds)} ago`;
+    rows.push(["checkpoint", checkpoint.cno === null ? "none yet" : `${checkpoint.cno}${age}`]);
+  }
+  if (lag !== null) {
+    const text = lag.operations === 0
+      ? "none: the replica has every write"
+      : `${formatSize(lag.bytes)} in ${count(lag.operations, "operation")}, ${
+        duration(lag.seconds)
+      }`;
+    rows.push(["IO lag", text]);
+  }
+  if (pool !== null) {
+    const percent = Math.round(100 * pool.usedBytes / pool.sizeBytes);
+    const waiting = pool.waitingTags === 0
+      ? ""
+      : `, ${count(pool.waitingTags, "request")} waiting for room`;
+    const used = `${formatSize(pool.usedBytes)} of ${formatSize(pool.sizeBytes)}`;
+    rows.push(["pool", `${bar(percent)} ${percent} %, ${used}${waiting}`]);
+  }
+  return rows;
+}
+
+function trafficRows({ counters, throughput, replicaUri }: StatusReport): string[][] {
+  const reads = `${rate(throughput.readBytesPerSecond)}, ${perSecond(throughput.readsPerSecond)}`;
+  const writes = `${rate(throughput.writeBytesPerSecond)}, ${
+    perSecond(throughput.writesPerSecond)
+  }`;
+  return [
+    ["reads", `${reads}; ${count(counters.reads, "read")} of ${formatSize(counters.readBytes)}`],
+    [
+      "writes",
+      `${writes}; ${count(counters.writes, "write")} of ${formatSize(counters.writtenBytes)}`,
+    ],
+    ...(replicaUri === null ? [] : [["replicated", rate(throughput.replicatedBytesPerSecond)]]),
+    [
+      "other",
+      `${count(counters.flushes, "flush", "es")}, ${count(counters.discards, "discard")}, ${
+        count(counters.writeZeroes, "write-zeroes", "")
+      }`,
+    ],
+  ];
+}
+
+function errorRows({ counters, replicaErrors }: StatusReport, nowMs: number): string[][] {
+  const rows = [["IO errors", String(counters.errors)]];
+  if (replicaErrors === null) return rows;
+  const { retries, failedCommits, last } = replicaErrors;
+  const tail = last === null
+    ? ""
+    : `; ${duration((nowMs - last.atMs) / 1000)} ago: ${last.message}`;
+  const text = `${count(retries, "repeated request")}, ${count(failedCommits, "failed commit")}`;
+  return [...rows, ["replica errors", text + tail]];
+}
+
+/** "850 ms", "12.3 s", "4 min 5 s", "2 h 13 min", "3 d 4 h" */
+export function duration(seconds: number): string {
+  const s = Math.max(0, seconds);
+  if (s < 1) return `${Math.round(s * 1000)} ms`;
+  if (s < 60) return `${s.toFixed(1)} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${Math.floor(s % 60)} s`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
+  return `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
+}
+
+function count(n: number, singular: string, ending = "s"): string {
+  return `${n} ${singular}${n === 1 ? "" : ending}`;
+}
+
+function rate(bytesPerSecond: number): string {
+  return `${formatSize(Math.round(bytesPerSecond))}/s`;
+}
+
+function perSecond(operations: number): string {
+  return `${Math.round(operations)}/s`;
+}
+
+function bar(percent: number): string {
+  const full = Math.min(10, Math.round(percent / 10));
+  return `[${"#".repeat(full)}${"-".repeat(10 - full)}]`;
+}
