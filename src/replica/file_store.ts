@@ -192,13 +192,13 @@ export class FileStore implements ObjectStore {
     options: RequestOptions & { startAfter?: string } = {},
   ): AsyncGenerator<ObjectInfo, void, undefined> {
     const { signal, startAfter } = options;
-    const keys = await this.#call("list", "", signal, () => this.#keys("", []));
+    const keys = await this.#call("list", null, signal, () => this.#keys("", []));
     const wanted = keys.sort(compareKeys).filter((key) =>
       startAfter === undefined || compareKeys(key, startAfter) > 0
     );
     for (let at = 0; at < wanted.length; at += LIST_BATCH) {
       const batch = wanted.slice(at, at + LIST_BATCH);
-      const infos = await this.#call("list", "", signal, () => {
+      const infos = await this.#call("list", null, signal, () => {
         return Promise.all(batch.map((key) => this.#stat(key)));
       });
       for (const [i, info] of infos.entries()) {
@@ -251,11 +251,11 @@ export class FileStore implements ObjectStore {
   /** Checks what every call checks, and turns what the system says into ReplicaErrors. */
   async #call<T>(
     verb: string,
-    key: string,
+    key: string | null,
     signal: AbortSignal | undefined,
     body: () => Promise<T>,
   ): Promise<T> {
-    if (key !== "") checkKey(key);
+    if (key !== null) checkKey(key);
     this.#checkOpen(signal);
     try {
       const info = await Deno.stat(this.#path);
@@ -263,7 +263,7 @@ export class FileStore implements ObjectStore {
       return await body();
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) throw replaced(this.uri, error);
-      const object = key === "" ? this.uri : `${this.uri}/${key}`;
+      const object = key === null ? this.uri : `${this.uri}/${key}`;
       throw fileError(error, { verb, object, effect: "none" });
     }
   }

@@ -1,4 +1,4 @@
-// A real S3 server for tests: moto, installed once from the Python package index into .deps/, on a
+// A real S3 server for tests: moto behind s3_server.py, installed once from the Python package index into .deps/, on a
 // free port of this machine. It ends when stop() is called and also when the test process dies,
 // since it watches its standard input.
 //
@@ -12,16 +12,6 @@ const SUPPORT = new URL(".", import.meta.url).pathname;
 const DEPS = new URL("../../.deps/", import.meta.url).pathname;
 const START_TIMEOUT_MS = 60_000;
 const CREDENTIALS = { accessKeyId: "test", secretAccessKey: "test-secret" };
-
-const PROGRAM = `
-import os, sys, threading
-def watch():
-    sys.stdin.buffer.read()
-    os._exit(0)
-threading.Thread(target=watch, daemon=True).start()
-from moto.server import main
-main(["-H", "127.0.0.1", "-p", sys.argv[1]])
-`;
 
 export interface S3Server {
   /** "http://127.0.0.1:port". */
@@ -37,8 +27,8 @@ export async function startS3Server(): Promise<S3Server> {
   const packages = await installMoto();
   const port = freePort();
   const child = new Deno.Command("python3", {
-    args: ["-c", PROGRAM, String(port)],
-    env: { PYTHONPATH: packages, PYTHONDONTWRITEBYTECODE: "" },
+    args: [`${SUPPORT}s3_server.py`, String(port)],
+    env: { PYTHONPATH: packages, PYTHONPYCACHEPREFIX: `${packages}/pycache` },
     stdin: "piped",
     stdout: "null",
     stderr: "null",

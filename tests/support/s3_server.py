@@ -1,0 +1,61 @@
+"""moto's S3 with what a real S3 does and moto does not, for tests/support/s3_server.ts:
+
+- a condition is checked and the object written in one step: moto's threads race between the two;
+- a body that ends early is dropped;
+- a body that does not match its CRC32 or its SHA-256 is refused.
+
+Usage: s3_server.py PORT. Ends when its standard input does.
+"""
+
+import base64
+import binascii
+import hashlib
+import io
+import os
+import sys
+import threading
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+
+moto = DomainDispatcherApplication(create_backend_app)
+one_at_a_time = threading.Lock()
+
+
+def refuse(start_response, status, code):
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>"
+    start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+    return [body.encode()]
+
+
+def mismatch(environ, body):
+    crc = environ.get("HTTP_X_AMZ_CHECKSUM_CRC32")
+    named = environ.get("HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM")
+    if crc and named and base64.b64decode(crc) != binascii.crc32(body).to_bytes(4, "big"):
+        return "BadDigest"
+    sha = environ.get("HTTP_X_AMZ_CONTENT_SHA256", "UNSIGNED-PAYLOAD")
+    if len(sha) == 64 and sha != hashlib.sha256(body).hexdigest():
+        return "XAmzContentSHA256Mismatch"
+    return None
+
+
+def application(environ, start_response):
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    body = environ["wsgi.input"].read(length) if length else b""
+    if len(body) < length:
+        return refuse(start_response, "400 Bad Request", "IncompleteBody")
+    code = mismatch(environ, body)
+    if code:
+        return refuse(start_response, "400 Bad Request", code)
+    environ["wsgi.input"] = io.BytesIO(body)
+    with one_at_a_time:
+        return list(moto(environ, start_response))
+
+
+def end_with_input():
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+threading.Thread(target=end_with_input, daemon=True).start()
+run_simple("127.0.0.1", int(sys.argv[1]), application, threaded=True)
