@@ -84,7 +84,8 @@ function deviceArguments(disk: DiskOptions, index: number, node: string): string
   const cache = disk.cache ?? "none";
   const device: Record<string, unknown> = { drive: node, serial: diskName(disk, index) };
   if (disk.logicalBlockBytes) device.logical_block_size = disk.logicalBlockBytes;
-  if (disk.physicalBlockBytes) device.physical_block_size = disk.physicalBlockBytes;
+  const physical = disk.physicalBlockBytes ?? disk.logicalBlockBytes;
+  if (physical) device.physical_block_size = physical;
   if (disk.bus === "nvme") return ["-device", JSON.stringify({ driver: "nvme", ...device })];
   device["write-cache"] = cache === "writethrough" || cache === "directsync" ? "off" : "on";
   // An error reaches the guest as an error instead of stopping the machine.

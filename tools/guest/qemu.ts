@@ -64,7 +64,7 @@ function kernelCommandLine(options: GuestOptions, directory: string): string {
     // Warnings and worse: kernelTrouble() looks for them.
     "loglevel=5",
     "rootfstype=virtiofs root=root ro",
-    `init=${directory}/init guest.job=${directory}`,
+    `init=${directory}/init guest_job=${directory}`,
     // A panic ends QEMU at once.
     "panic=-1",
     "mitigations=off",
