@@ -62,6 +62,16 @@ const LIBC_SYMBOLS = {
     parameters: ["i32", /* int fd */ "i64", /* off_t offset */ "i32" /* int whence */],
     result: "i64",
   },
+  statx: {
+    parameters: [
+      "i32", // int dirfd
+      "buffer", // const char *path
+      "i32", // int flags
+      "u32", // unsigned int mask
+      "buffer", // struct statx *statxbuf
+    ],
+    result: "i32",
+  },
   flock: { parameters: ["i32", /* int fd */ "i32" /* int operation */], result: "i32" },
   fcntl: {
     parameters: ["i32", /* int fd */ "i32", /* int cmd */ "usize" /* unsigned long arg */],
@@ -195,6 +205,8 @@ export const O_DIRECT = IS_ARM64 ? 0o200000 : 0o40000;
 
 export const SEEK_SET = 0;
 export const SEEK_END = 2;
+export const SEEK_DATA = 3;
+export const SEEK_HOLE = 4;
 
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;

@@ -63,8 +63,15 @@ export const SuperblockRecord = struct("Superblock", PAGE_BYTES, {
  * - `formatted`: never synced: the replica does not yet hold what the primary holds.
  * - `active`: in use by a daemon, or one died: primary and replica may differ in what was in flight.
  * - `clean`: stopped in order: the replica's last checkpoint equals the primary.
+ * - `diverged`: replication ended while the device went on: the replica lacks writes for certain.
  */
-export const PRIMARY_STATES = { formatting: 1, formatted: 2, active: 3, clean: 4 } as const;
+export const PRIMARY_STATES = {
+  formatting: 1,
+  formatted: 2,
+  active: 3,
+  clean: 4,
+  diverged: 5,
+} as const;
 export type PrimaryState = keyof typeof PRIMARY_STATES;
 
 type Values = ValuesOf<typeof SuperblockRecord>;

@@ -18,8 +18,9 @@
 // start-up sees a replica one commit ahead and adopts it. A failed append is repeated in the same
 // slot, so record n - 1 is never overwritten by an attempt at n.
 //
-// Rooms: one instance stores superblocks (main), one appends to the flush log (replicator); they may
-// be two instances, as they write different pages. Calls of one instance must not overlap.
+// Rooms: at any time one instance stores superblocks, and one (the same or another) appends to the
+// flush log: they write different pages. A room that takes over from another loads anew, because a
+// sequence must not be used twice. Calls of one instance must not overlap.
 // Callers: device start and stop, the replicator's commit, format.
 
 import { invariant } from "../base/assert.ts";
@@ -44,8 +45,10 @@ import {
 } from "../format/superblock.ts";
 import type { Disk } from "./disk.ts";
 
-/** What a commit leaves in the flush log; device and sequence are added here. */
-export type FlushEntry = Omit<FlushRecord, "uuid" | "sequence">;
+/** What a commit leaves in the flush log; what is not known is 0 or empty. */
+export type FlushEntry =
+  & Pick<FlushRecord, "cno" | "timeMs" | "committedBytes">
+  & Partial<Pick<FlushRecord, "ringPosition" | "inodeEtag" | "segmentEtag">>;
 
 /** The superblock copies as they lie on the disk; null for a copy that can't be read. */
 export async function readSuperblockPages(disk: Disk): Promise<(Uint8Array | null)[]> {
@@ -128,14 +131,30 @@ export class PrimaryMetadata {
     return this.#history.at(-1) ?? null;
   }
 
-  /** Durable when it resolves: from now on primary and replica may differ in what is in flight. */
+  /**
+   * Durable when it resolves: from now on primary and replica may differ in what is in flight.
+   * Does not hide a divergence: `diverged` stays until a resync stores another state.
+   */
   markActive(nowMs: number): Promise<void> {
-    return this.storeSuperblock({ state: "active", writtenMs: nowMs });
+    return this.#mark("active", nowMs);
   }
 
-  /** Only when the replica's last checkpoint equals the primary and the primary is flushed. */
+  /**
+   * Only when the replica's last checkpoint equals the primary and the primary is flushed. Leaves
+   * `diverged` as it is.
+   */
   markClean(nowMs: number): Promise<void> {
-    return this.storeSuperblock({ state: "clean", writtenMs: nowMs });
+    return this.#mark("clean", nowMs);
+  }
+
+  /** Durable when it resolves: from now on the replica lacks writes that the primary has. */
+  markDiverged(nowMs: number): Promise<void> {
+    return this.#mark("diverged", nowMs);
+  }
+
+  #mark(state: "active" | "clean" | "diverged", nowMs: number): Promise<void> {
+    const sticky = this.#superblock.state === "diverged" ? "diverged" : state;
+    return this.storeSuperblock({ state: sticky, writtenMs: nowMs });
   }
 
   /** Replaces fields of the superblock; durable in both copies when it resolves. */
@@ -162,7 +181,8 @@ export class PrimaryMetadata {
       const last = this.lastFlush;
       invariant(entry.cno > (last?.cno ?? -1), "checkpoint numbers grow");
       const sequence = (last?.sequence ?? 0) + 1;
-      const record = { ...entry, uuid: this.#superblock.uuid, sequence };
+      const unknown = { ringPosition: 0, inodeEtag: "", segmentEtag: "" };
+      const record = { ...unknown, ...entry, uuid: this.#superblock.uuid, sequence };
       const offset = this.layout.flushLogOffsetBytes + flushLogSlot(sequence) * PAGE_BYTES;
       await this.#disk.write(offset, encodeFlushRecord(record));
       await this.#disk.flush();
