@@ -142,6 +142,8 @@ const LIBC_SYMBOLS = {
     result: "i32",
   },
 
+  getpagesize: { parameters: [], result: "i32" }, // int getpagesize(void)
+
   // Events, threads, processes
   eventfd: {
     parameters: ["u32", /* unsigned int initval */ "i32" /* int flags */],

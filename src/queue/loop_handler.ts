@@ -1,0 +1,58 @@
+// The loop target: every request goes to one block device or file, and nowhere else. The baseline of
+// what a queue costs in front of a drive.
+
+import { EOPNOTSUPP } from "../../ffi/errno.ts";
+import { SECTOR } from "../base/units.ts";
+import {
+  UBLK_IO_F_FUA,
+  UBLK_IO_F_NOUNMAP,
+  UBLK_IO_OP_DISCARD,
+  UBLK_IO_OP_FLUSH,
+  UBLK_IO_OP_READ,
+  UBLK_IO_OP_WRITE,
+  UBLK_IO_OP_WRITE_ZEROES,
+} from "../ublk/uapi.ts";
+import type { RequestHandler } from "./handler.ts";
+import type { TargetQueue } from "./target_queue.ts";
+
+/** The only stage: one I/O per request. */
+const STAGE_IO = 1;
+
+export class LoopHandler implements RequestHandler {
+  readonly parked = 0;
+  readonly #queue: TargetQueue;
+
+  constructor(queue: TargetQueue) {
+    this.#queue = queue;
+  }
+
+  start(tag: number): void {
+    const queue = this.#queue;
+    const flags = queue.flags(tag);
+    const offset = queue.startSector(tag) * SECTOR;
+    const bytes = queue.sectors(tag) * SECTOR;
+    switch (queue.op(tag)) {
+      case UBLK_IO_OP_READ:
+        queue.readPrimary(tag, STAGE_IO, offset, 0, bytes);
+        return;
+      case UBLK_IO_OP_WRITE:
+        queue.writePrimary(tag, STAGE_IO, offset, bytes, (flags & UBLK_IO_F_FUA) !== 0);
+        return;
+      case UBLK_IO_OP_FLUSH:
+        queue.flushPrimary(tag, STAGE_IO);
+        return;
+      case UBLK_IO_OP_DISCARD:
+      case UBLK_IO_OP_WRITE_ZEROES:
+        queue.zeroPrimary(tag, STAGE_IO, offset, bytes, (flags & UBLK_IO_F_NOUNMAP) !== 0);
+        return;
+      default:
+        queue.finish(tag, -EOPNOTSUPP);
+    }
+  }
+
+  complete(tag: number, _stage: number, res: number): void {
+    this.#queue.finish(tag, res);
+  }
+
+  wake(): void {}
+}

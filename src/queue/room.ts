@@ -1,0 +1,121 @@
+// A queue room: everything that one queue's thread owns, put together and taken apart in order.
+// Called by workers/queue_worker.ts; made from plain data, so that it can be posted to the worker.
+
+import { check } from "../../ffi/errno.ts";
+import { openLibc, PR_SET_IO_FLUSHER } from "../../ffi/libc.ts";
+import { SharedArea, type SharedAreaHandle } from "../../ffi/memory.ts";
+import { UblkQueue } from "../ublk/queue.ts";
+import { Ring } from "../ublk/ring.ts";
+import type { RequestHandler } from "./handler.ts";
+import { QueueLoop } from "./loop.ts";
+import { LoopHandler } from "./loop_handler.ts";
+import { NullHandler } from "./null_handler.ts";
+import { TargetQueue } from "./target_queue.ts";
+
+/** What a queue room needs of its target. */
+export type QueueTarget =
+  | { readonly type: "null" }
+  | { readonly type: "loop"; readonly primaryFd: number };
+
+export interface QueueRoomOptions {
+  readonly queueId: number;
+  readonly depth: number;
+  readonly charDeviceFd: number;
+  readonly ioctlEncoded: boolean;
+  readonly doorbellFd: number;
+  /** LOOP_CONTROL words. */
+  readonly control: SharedArrayBuffer;
+  /** The tags' buffers, one after the other. */
+  readonly buffers: SharedAreaHandle;
+  readonly bufferStrideBytes: number;
+  readonly target: QueueTarget;
+}
+
+export class QueueRoom {
+  readonly #ring: Ring;
+  readonly #queue: UblkQueue;
+  readonly #loop: QueueLoop;
+  readonly #buffers: SharedArea;
+  /** False when PR_SET_IO_FLUSHER was refused (CAP_SYS_RESOURCE). */
+  readonly isIoFlusher: boolean;
+
+  private constructor(
+    parts: { ring: Ring; queue: UblkQueue; loop: QueueLoop; buffers: SharedArea },
+    isIoFlusher: boolean,
+  ) {
+    this.#ring = parts.ring;
+    this.#queue = parts.queue;
+    this.#loop = parts.loop;
+    this.#buffers = parts.buffers;
+    this.isIoFlusher = isIoFlusher;
+  }
+
+  static open(options: QueueRoomOptions): QueueRoom {
+    const { depth } = options;
+    const isIoFlusher = setIoFlusher();
+    const buffers = SharedArea.attach(options.buffers);
+    // Each tag has a command and at most two I/Os; then the doorbell.
+    const ring = Ring.open({
+      entries: depth + 1,
+      completionEntries: 3 * depth + 1,
+      deferTaskRun: true,
+    });
+    try {
+      const queue = UblkQueue.open({ ...options, ring, bufferAddress: buffers.address });
+      const primaryFd = options.target.type === "null" ? -1 : options.target.primaryFd;
+      const target = new TargetQueue({ ring, queue, primaryFd });
+      const handler = openHandler(options.target, target);
+      const control = new Int32Array(options.control);
+      const { doorbellFd } = options;
+      const loop = new QueueLoop({ ring, queue, target, handler, doorbellFd, control });
+      return new QueueRoom({ ring, queue, loop, buffers }, isIoFlusher);
+    } catch (error) {
+      ring.close();
+      buffers.release();
+      throw error;
+    }
+  }
+
+  /** Fetches every tag: START_DEV may follow. */
+  prime(): void {
+    this.#loop.prime();
+  }
+
+  /** Blocks the thread until the device stops. */
+  run(): void {
+    this.#loop.run();
+  }
+
+  /**
+   * 1. The ring: cancels what is in flight, so that the kernel stops using our memory.
+   * 2. The descriptors: DEL_DEV waits for mappings of the char device.
+   * 3. The memory, which nobody uses any more.
+   */
+  close(): void {
+    this.#ring.close();
+    this.#queue.close();
+    this.#loop.close();
+    this.#buffers.release();
+  }
+}
+
+function openHandler(target: QueueTarget, queue: TargetQueue): RequestHandler {
+  switch (target.type) {
+    case "null":
+      return new NullHandler(queue);
+    case "loop":
+      return new LoopHandler(queue);
+  }
+}
+
+/** Memory reclaim must not wait for I/O that this very thread has to serve. */
+function setIoFlusher(): boolean {
+  const libc = openLibc();
+  if (libc.prctl(PR_SET_IO_FLUSHER, 1n, 0n, 0n, 0n) === 0) return true;
+  return false;
+}
+
+/** Closes a descriptor that several rooms shared, when the last of them is gone. */
+export function closeDescriptor(fd: number, what: string): void {
+  check(openLibc().close(fd), `close ${what}`);
+}

@@ -1,0 +1,32 @@
+// What the main room and a queue's worker say to each other. While the worker serves requests it
+// hears nothing but its doorbell: "start" is the only message to it.
+
+import type { QueueRoomOptions } from "../queue/room.ts";
+
+export interface StartQueueMessage {
+  readonly type: "start";
+  readonly room: QueueRoomOptions;
+}
+
+/** Every tag is fetched. */
+export interface QueueReadyMessage {
+  readonly type: "ready";
+  readonly isIoFlusher: boolean;
+}
+
+/** The queue has let go of the device; the worker ends. */
+export interface QueueStoppedMessage {
+  readonly type: "stopped";
+}
+
+/** The queue broke and has let go of the device; the worker ends. */
+export interface QueueFailedMessage {
+  readonly type: "failed";
+  readonly message: string;
+  /** Errno name of a call that the kernel refused. */
+  readonly errno?: string;
+  readonly stack?: string;
+}
+
+export type ToQueueMessage = StartQueueMessage;
+export type FromQueueMessage = QueueReadyMessage | QueueStoppedMessage | QueueFailedMessage;
