@@ -116,6 +116,15 @@ export function setEntry(
   words[value + 1] = hi;
 }
 
+/** Zeroes the user data, the unused slots and the slack of a node other than the root. */
+export function clearUnused(words: NodeWords): void {
+  const count = countOf(words);
+  const firstValue = valueWord(words, 0);
+  words[1] = 0;
+  words.fill(0, HEADER_WORDS + 2 * count, firstValue);
+  words.fill(0, firstValue + 2 * count);
+}
+
 /** Greatest index whose key is not above `key`, or -1. */
 export function findSlot(words: NodeWords, key: number): number {
   let low = 0;

@@ -6,17 +6,11 @@
 
 import { ReplicaError } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
-import { decodeInode, type Inode, INODE_KEY, InodeRecord } from "../format/inode.ts";
+import { decodeInode, INODE_KEY, InodeRecord } from "../format/inode.ts";
 import { segmentKey } from "../format/segment.ts";
+import type { KnownInode } from "./inode_reader.ts";
 import type { ObjectStore, PutCondition, PutResult } from "./object_store.ts";
 import type { SegmentImage } from "./segment_image.ts";
-
-/** An inode as it stands in the store. */
-export interface KnownInode {
-  readonly inode: Inode;
-  readonly bytes: Uint8Array;
-  readonly etag: string;
-}
 
 const COMPARE_BYTES = 4 * MiB;
 /** Readers of other implementations rewrite the inode's times; more than this in a row is a fault. */

@@ -4,21 +4,15 @@
 // All bytes are foreign: whatever contradicts the format is a data error that names the object and
 // the offset, never wrong data. Memory is bounded by the two caches and the reads in flight.
 
-import { dataError, usageError } from "../base/errors.ts";
+import { dataError } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
 import { type NodeWords, rootWords } from "../format/bmap.ts";
-import {
-  decodeInode,
-  type Geometry,
-  geometryOf,
-  type Inode,
-  INODE_KEY,
-  InodeRecord,
-} from "../format/inode.ts";
-import { decodeSegmentHeader, SegmentHeader, segmentKey } from "../format/segment.ts";
+import { type Geometry, geometryOf, type Inode, INODE_KEY } from "../format/inode.ts";
+import { segmentKey } from "../format/segment.ts";
+import { readCheckpoint, readHead } from "./inode_reader.ts";
 import { Limiter } from "./limiter.ts";
 import { NodeLoader } from "./node_loader.ts";
-import type { ObjectStore, RequestOptions } from "./object_store.ts";
+import type { ObjectStore } from "./object_store.ts";
 import { SegmentIndex } from "./segment_index.ts";
 import { checkRoot, type Extent, type TreeView, walkExtents } from "./tree_walk.ts";
 
@@ -42,73 +36,6 @@ const NODE_CACHE_BYTES = 32 * MiB;
 const SUMMARY_CACHE_BYTES = 16 * MiB;
 const CONCURRENCY = 16;
 const REQUEST_BYTES_MAX = 8 * MiB;
-
-/** Reads and checks the inode object. Null when there is none. */
-export async function readInode(
-  store: ObjectStore,
-  options?: RequestOptions,
-): Promise<{ inode: Inode; bytes: Uint8Array; etag: string } | null> {
-  const body = await store.get(INODE_KEY, options);
-  if (body === null) return null;
-  // A longer object is tolerated, as other implementations do.
-  const bytes = body.bytes.slice(0, InodeRecord.size);
-  return { inode: decodeInode(bytes, INODE_KEY), bytes, etag: body.etag };
-}
-
-/** The inode that checkpoint `cno` committed, from its segment. */
-export async function readCheckpointInode(
-  store: ObjectStore,
-  cno: number,
-  options?: RequestOptions,
-): Promise<Inode> {
-  const object = segmentKey(cno);
-  const range = { offset: 0, length: SegmentHeader.size };
-  const body = await store.get(object, { ...options, range });
-  if (body === null) {
-    throw usageError(`Cannot open checkpoint ${cno}: there is no such segment`, {
-      context: { object, uri: store.uri },
-    });
-  }
-  const header = decodeSegmentHeader(body.bytes, cno);
-  const inode = decodeInode(header.inode, object, SegmentHeader.offset.inode);
-  if (inode.lastCno !== cno) {
-    throw usageError(`Cannot open checkpoint ${cno}: its segment was written but not published`, {
-      context: { object, uri: store.uri },
-    });
-  }
-  return inode;
-}
-
-async function readHead(store: ObjectStore, options: RequestOptions): Promise<Inode> {
-  const head = await readInode(store, options);
-  if (head === null) {
-    throw usageError(`Cannot open the replica at ${store.uri}: there is no inode`, {
-      context: { object: INODE_KEY, uri: store.uri },
-    });
-  }
-  const { inode } = head;
-  if (inode.lastCno === 0 || inode.lastSeq !== inode.lastCno) return inode;
-  // The same flush wrote both, so a difference means that objects were mixed up or damaged.
-  const segment = await store.get(segmentKey(inode.lastCno), {
-    ...options,
-    range: { offset: 0, length: SegmentHeader.size },
-  });
-  if (segment === null) return inode;
-  const object = segmentKey(inode.lastCno);
-  const header = decodeSegmentHeader(segment.bytes, inode.lastCno);
-  const committed = decodeInode(header.inode, object, SegmentHeader.offset.inode);
-  if (committed.metaConfig !== inode.metaConfig || !sameBytes(committed.bmap, inode.bmap)) {
-    throw dataError(`Cannot open the replica at ${store.uri}: inode and ${object} do not agree`, {
-      context: { object: INODE_KEY, offset: InodeRecord.offset.bmap },
-      hint: "An earlier checkpoint may be whole: open one by its number.",
-    });
-  }
-  return inode;
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
-}
 
 export class HyperfileReader {
   /** The checkpoint that is open; 0 when nothing was ever committed. */
@@ -144,16 +71,10 @@ export class HyperfileReader {
   static async open(store: ObjectStore, options: ReaderOptions = {}): Promise<HyperfileReader> {
     const { cno = 0, signal } = options;
     if (cno === 0) {
-      return new HyperfileReader(store, await readHead(store, { signal }), options, INODE_KEY);
+      const { inode } = await readHead(store, { signal });
+      return new HyperfileReader(store, inode, options, INODE_KEY);
     }
-    const inode = await readCheckpointInode(store, cno, { signal });
-    const head = await readInode(store, { signal });
-    if (head !== null && head.inode.lastCno < cno) {
-      throw usageError(
-        `Cannot open checkpoint ${cno}: the newest is ${head.inode.lastCno}`,
-        { context: { uri: store.uri } },
-      );
-    }
+    const inode = await readCheckpoint(store, cno, { signal });
     return new HyperfileReader(store, inode, options, segmentKey(cno));
   }
 
@@ -186,7 +107,7 @@ export class HyperfileReader {
     const endBlock = Math.ceil(end / block);
     const startBlock = Math.floor(offsetBytes / block);
     for await (const extents of this.#checkedExtents(startBlock, endBlock, signal)) {
-      const parts = splitExtents(extents, block, { start: offsetBytes, end });
+      const parts = [...splitExtents(extents, block, { start: offsetBytes, end })];
       await this.#limiter.runAll(parts, async (part) => {
         const bytes = await this.#readSegment(part, signal);
         into.set(bytes, part.fileOffset - offsetBytes);

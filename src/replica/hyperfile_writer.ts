@@ -26,8 +26,8 @@ import {
 } from "../format/inode.ts";
 import { SEGMENT_BYTES_MAX, segmentKey } from "../format/segment.ts";
 import { type Mutations, prepareMutations, UNPLACED_HI, type ZeroForm } from "./mutations.ts";
-import { equalBytes, type KnownInode, putInode, putSegment } from "./commit_protocol.ts";
-import { readInode } from "./hyperfile_reader.ts";
+import { equalBytes, putInode, putSegment } from "./commit_protocol.ts";
+import { type KnownInode, readHead, readInode } from "./inode_reader.ts";
 import { Limiter } from "./limiter.ts";
 import { NodeLoader } from "./node_loader.ts";
 import type { ObjectStore } from "./object_store.ts";
@@ -152,13 +152,7 @@ export class HyperfileWriter {
   /** Opens a replica at its head. The caller has made sure that nobody else writes to it. */
   static async open(store: ObjectStore, options: OpenOptions): Promise<HyperfileWriter> {
     const { signal } = options;
-    const found = await readInode(store, { signal });
-    if (found === null) {
-      throw usageError(`Cannot open the replica at ${store.uri}: there is no inode`, {
-        context: { object: INODE_KEY, uri: store.uri },
-      });
-    }
-    geometryOf(found.inode, INODE_KEY);
+    const found = await readHead(store, { signal });
     const { known, report } = await resolveOrphans(store, found, options.orphans, { signal });
     return new HyperfileWriter(store, known, report, options);
   }

@@ -30,20 +30,20 @@ export class Limiter {
    * touches the caller's buffers later; after the first failure no further task starts, and that
    * failure is thrown.
    */
-  async runAll<T>(items: Iterable<T>, task: (item: T) => Promise<void>): Promise<void> {
+  async runAll<T>(items: readonly T[], task: (item: T) => Promise<void>): Promise<void> {
     const failures: unknown[] = [];
-    const iterator = items[Symbol.iterator]();
+    let next = 0;
     const drain = async () => {
-      for (let next = iterator.next(); !next.done; next = iterator.next()) {
-        const item = next.value;
+      while (next < items.length && failures.length === 0) {
+        const item = items[next++];
         try {
-          if (failures.length === 0) await this.run(() => task(item));
+          await this.run(() => task(item));
         } catch (error) {
           failures.push(error);
         }
       }
     };
-    await Promise.all(Array.from({ length: this.#max }, drain));
+    await Promise.all(Array.from({ length: Math.min(this.#max, items.length) }, drain));
     if (failures.length > 0) throw failures[0];
   }
 }

@@ -8,7 +8,7 @@
 // Readers never come here.
 
 import { dataError, ReplicaError } from "../base/errors.ts";
-import { decodeInode, geometryOf, InodeRecord } from "../format/inode.ts";
+import { geometryOf, InodeRecord } from "../format/inode.ts";
 import {
   decodeSegmentHeader,
   parseSegmentKey,
@@ -17,7 +17,8 @@ import {
   segmentKey,
 } from "../format/segment.ts";
 import { rootWords } from "../format/bmap.ts";
-import { type KnownInode, putInode } from "./commit_protocol.ts";
+import { putInode } from "./commit_protocol.ts";
+import { carriedInode, type KnownInode } from "./inode_reader.ts";
 import type { ObjectStore, RequestOptions } from "./object_store.ts";
 import { checkRoot } from "./tree_walk.ts";
 
@@ -95,7 +96,7 @@ async function adoptable(
     });
   }
   const header = decodeSegmentHeader(body.bytes, id);
-  const inode = decodeInode(header.inode, object, SegmentHeader.offset.inode);
+  const inode = carriedInode(header, id);
   if (inode.lastCno !== id) return null;
   const geometry = geometryOf(inode, object);
   const areas = segmentAreas({

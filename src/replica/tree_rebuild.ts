@@ -9,10 +9,12 @@ import { invariant } from "../base/assert.ts";
 import { isInSegment, offsetOf, type PointerFormat, segmentIdOf } from "../format/block_ptr.ts";
 import {
   capacityOfBytes,
+  clearUnused,
   countOf,
   DIRECT_BLOCKS,
   directWord,
   emptyRoot,
+  findSlot,
   isDirect,
   keyAt,
   LEVEL_MAX,
@@ -228,6 +230,25 @@ class Rebuild {
     return changed;
   }
 
+  /** A leaf in which only values change (the common case), or null: it needs a merge. */
+  #patchLeaf(node: Touched): NodeWords | null {
+    if (node.deleteFrom < node.deleteTo) return null;
+    const { putKeys, putHi, putLo } = this.#mutations;
+    const { words } = node;
+    if (node.putTo - node.putFrom > countOf(words)) return null;
+    const patched = words.slice();
+    // Other writers leave garbage there.
+    clearUnused(patched);
+    for (let put = node.putFrom; put < node.putTo; put++) {
+      const slot = findSlot(words, putKeys[put]);
+      if (slot < 0 || keyAt(words, slot) !== putKeys[put]) return null;
+      const at = valueWord(words, slot);
+      patched[at] = putLo[put];
+      patched[at + 1] = putHi[put];
+    }
+    return patched;
+  }
+
   #rebuildInner(node: Touched, level: number, out: Entries): boolean {
     const { words } = node;
     const slots = node.slots!;
@@ -241,6 +262,12 @@ class Rebuild {
       }
       if (slots[slot] === Slot.touched) {
         const child = node.children[next++];
+        const patched = level === 2 ? this.#patchLeaf(child) : null;
+        if (patched !== null) {
+          changed = true;
+          this.#add(1, keyAt(patched, 0), patched, out);
+          continue;
+        }
         if (this.#rebuild(child, level - 1, below)) {
           changed = true;
           this.#emit(level - 1, below, child.words, out);

@@ -1,7 +1,8 @@
 // Replicas written by the original implementation: read at every checkpoint, continued by our
 // writer, and read again. tests/fixtures/README.md lists what each must hold.
 
-import { HyperfileReader, readInode } from "../../src/replica/hyperfile_reader.ts";
+import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
+import { readInode } from "../../src/replica/inode_reader.ts";
 import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
 import { isZeroData } from "../../src/replica/mutations.ts";
 import { assert, assertEquals } from "../support/assert.ts";
