@@ -120,7 +120,7 @@ function interrupted(cause: unknown): ReplicaError {
 /** Errors of the system (a reset connection) become typed; ours pass. */
 function callError(path: string, error: unknown): unknown {
   if (error instanceof ReplicaError) {
-    return error.kind === "unavailable" && error.hint === undefined
+    return error.context.reason === "slow"
       ? unreachable(path, "it does not answer in time", "slow", error)
       : error;
   }

@@ -16,7 +16,9 @@ export interface LineLimits {
 
 /** A connection was closed because its peer took too long. */
 function tooSlow(what: string): ReplicaError {
-  return new ReplicaError("unavailable", `Cannot ${what}: the other side took too long`);
+  return new ReplicaError("unavailable", `Cannot ${what}: the other side took too long`, {
+    context: { reason: "slow" },
+  });
 }
 
 export class LineConnection {

@@ -54,6 +54,7 @@ export class ControlServer {
   readonly #clients = new Map<LineConnection, Promise<void>>();
   readonly #answering = new Set<Promise<void>>();
   readonly #accepting: Promise<void>;
+  #closing: Promise<void> | undefined;
 
   private constructor(listener: Deno.UnixListener, options: ServerOptions) {
     this.#listener = listener;
@@ -73,9 +74,17 @@ export class ControlServer {
   }
 
   /** Stops answering, after answers under way are sent, and removes the socket. */
-  async close(): Promise<void> {
-    removeSocket(this.path); // before the listener: afterwards the path may be somebody else's
-    this.#listener.close();
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    // Under the lock, since Deno removes the socket by its path, which could be the next daemon's.
+    await withRunDirectoryLock(this.#options.runDirectory, () => {
+      this.#listener.close();
+      return Promise.resolve();
+    });
     await this.#accepting;
     let timer: ReturnType<typeof setTimeout> | undefined;
     const limit = new Promise<void>((resolve) => timer = setTimeout(resolve, CLOSE_MS));
@@ -141,15 +150,29 @@ export class ControlServer {
   }
 }
 
-/** A stop goes on when the client that asked for it goes away; only its progress is dropped. */
+/**
+ * A stop goes on when the client that asked for it goes away; only its progress is dropped. A client
+ * that reads slowly gets the newest progress whenever it is ready for one.
+ */
 async function stopWithProgress(client: LineConnection, handler: ControlHandler): Promise<void> {
+  let newest: StopProgress | null = null;
   let sending: Promise<void> | null = null;
-  let gone = false;
+  async function sendNewest(): Promise<void> {
+    try {
+      while (newest !== null) {
+        const progress: StopProgress = newest;
+        newest = null;
+        await client.send(encodeLine({ progress }));
+      }
+    } catch (error) {
+      roomLog("control").debug("A client left before the stop", { reason: messageOf(error) });
+      return; // `sending` stays set: nothing more is sent
+    }
+    sending = null;
+  }
   await handler.stop((progress) => {
-    if (sending !== null || gone) return; // a client that reads slowly misses some steps
-    sending = client.send(encodeLine({ progress })).catch(() => {
-      gone = true;
-    }).finally(() => sending = null);
+    newest = progress;
+    sending ??= sendNewest();
   });
   await sending;
 }
