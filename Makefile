@@ -18,20 +18,22 @@ export DENO_NO_UPDATE_CHECK := 1
 # What the program needs on the machine, and what the guest and the tests need besides.
 PACKAGES_RUN := liburing2
 PACKAGES_GUEST := qemu-system-x86 e2fsprogs xfsprogs fio util-linux kmod iproute2 zstd xz-utils
+# For the S3 server of the tests, which is a Python program.
+PACKAGES_TEST := $(if $(shell command -v pip3),,python3-pip)
 
 RUN := deno run -A --no-prompt --quiet
 # $(call program,FILE): runs a tool that may not have been written yet.
 program = @test -f $(1) || { echo "make $@: $(1) is not there yet" >&2; exit 1; }; \
 	$(SUDO) $(RUN) $(1) $(2)
 
-.PHONY: build check test demo guest guest-shell soak bench install clean help packages-run packages-guest
+.PHONY: build check test demo guest guest-shell soak bench install clean help packages-run packages-guest packages-test
 
 build: packages-run build/hyper-io-replica ## Build build/hyper-io-replica (the default)
 
 check: build ## Formatting, lint, types and the repository's own rules
 	@deno task --quiet check
 
-test: build packages-guest ## All tests; SUITE="unit tidy" runs some of them
+test: build packages-guest packages-test ## All tests; SUITE="unit tidy" runs some of them
 	@$(SUDO) $(RUN) tools/test.ts $(SUITE)
 
 demo: build packages-guest ## Show it: format, add, mkfs, copy, export, compare (REPLICA=s3: on a real S3 server)
@@ -65,6 +67,9 @@ packages-run:
 
 packages-guest:
 	@sh tools/setup/apt.sh $(PACKAGES_GUEST)
+
+packages-test:
+	@sh tools/setup/apt.sh $(PACKAGES_TEST)
 
 $(DEPS)/deno-$(DENO_VERSION):
 	@sh tools/setup/deno.sh $(DENO_VERSION) $(DEPS)

@@ -1,0 +1,129 @@
+// The repository checks itself: the lint rules catch what they should, and what takes a look at more
+// than one file holds (no orphans, no cycles, no vague names, no dead links in the documents).
+
+import { assertEquals } from "./support/assert.ts";
+import { importProblem, LAYERS } from "../tools/lint/layers.ts";
+import plugin from "../tools/lint/plugin.ts";
+import {
+  fileExists,
+  findCycle,
+  listFiles,
+  reachableFrom,
+  readSource,
+  resolvePath,
+} from "../tools/lint/sources.ts";
+
+const ROOT = new URL("../", import.meta.url).pathname;
+
+/** Ids of the rules that `source` breaks as the file `path`. */
+function brokenRules(path: string, source: string): string[] {
+  return Deno.lint.runPlugin(plugin, ROOT + path, source).map(({ id }) => id.split("/")[1]);
+}
+
+const EXAMPLES: readonly (readonly [path: string, source: string, rules: string[]])[] = [
+  ["src/base/a.ts", "\n".repeat(399) + "export const a = 1;\n", []],
+  ["src/base/a.ts", "\n".repeat(400) + "export const a = 1;\n", ["file-length"]],
+  ["src/base/a.ts", `function a() {${"\n".repeat(69)}}`, []],
+  ["src/base/a.ts", `function a() {${"\n".repeat(70)}}`, ["function-length"]],
+  ["src/base/a.ts", `class A { a() {${"\n".repeat(70)}} }`, ["function-length"]],
+  ["tests/a_test.ts", `Deno.test("a", () => {${"\n".repeat(70)}});`, ["function-length"]],
+  ["src/queue/a.ts", 'import { a } from "../replica/s3_store.ts";', ["layers"]],
+  ["src/queue/a.ts", 'import type { A } from "../replica/s3_store.ts";', ["layers"]],
+  ["src/queue/a.ts", 'export * from "../cli/mod.ts";', ["layers"]],
+  ["src/queue/a.ts", 'import { a } from "../../tests/support/prng.ts";', ["layers"]],
+  ["src/queue/a.ts", 'import { a } from "../ublk/ring.ts";', []],
+  ["src/nowhere/a.ts", 'import { a } from "../base/units.ts";', ["layers"]],
+  ["tests/a_test.ts", 'import { a } from "../src/queue/loop.ts";', []],
+  ["src/ublk/a.ts", "Deno.dlopen('x', {});", ["ffi-only"]],
+  ["src/ublk/a.ts", "new Deno.UnsafePointerView(p);", ["ffi-only"]],
+  ["ffi/a.ts", "new Deno.UnsafePointerView(p);", []],
+  ["src/queue/a.ts", "export async function a() { await 1; }", ["hot-path"]],
+  ["src/queue/a.ts", "setTimeout(run, 1);", ["hot-path"]],
+  ["src/queue/a.ts", "console.log(1);", ["hot-path"]],
+  ["src/queue/a.ts", "Promise.resolve();", ["hot-path"]],
+  ["src/queue/a.ts", "class A { a() { throw new Error(); } }", ["hot-path"]],
+  ["src/queue/a.ts", "class A { constructor() { throw new Error(); } }", []],
+  ["src/queue/a.ts", "function openQueue() { throw new Error(); }", []],
+  ["src/queue/a.ts", "class A { static open() { throw new Error(); } }", []],
+  ["src/replicator/a.ts", "export async function a() { await 1; }", []],
+  ["src/format/a.ts", "view.getUint32(8, true);", ["literal-offset"]],
+  ["src/format/a.ts", "view.setBigUint64(base + 8, 1n);", ["literal-offset"]],
+  ["src/format/a.ts", "view.getUint32(base + A.offset.magic, true); view.getUint8(0);", []],
+  ["src/base/a.ts", "const a = () => 1;", ["top-level-arrow"]],
+  ["src/base/a.ts", "export const a = () => 1;", ["top-level-arrow"]],
+  ["src/base/a.ts", "export default 1;", ["default-export"]],
+];
+
+Deno.test("The lint rules tell good code from bad", () => {
+  for (const [path, source, rules] of EXAMPLES) {
+    assertEquals(brokenRules(path, source), rules, `${path}: ${source.trim().slice(0, 80)}`);
+  }
+});
+
+Deno.test("The layers point down: no layer can reach itself through others", () => {
+  function reach(layer: string, seen: string[]): void {
+    for (const below of LAYERS[layer]) {
+      if (seen.includes(below)) throw new Error(`${[...seen, below].join(" → ")} is a cycle`);
+      reach(below, [...seen, below]);
+    }
+  }
+  for (const layer of Object.keys(LAYERS)) reach(layer, [layer]);
+  assertEquals(
+    importProblem("src/base/a.ts", "ffi/libc.ts"),
+    "base may not import ffi, only nothing",
+  );
+});
+
+Deno.test("No import cycles", () => {
+  assertEquals(findCycle(listFiles([".ts"])), undefined);
+});
+
+Deno.test("Every source is used by the program, a test or a tool", () => {
+  const sources = listFiles([".ts"]);
+  // Programs that are started by their path.
+  const entry = /(^main|_test|_worker|_probe|^tools\/\w+|^tools\/.*\/run|\/plugin|_bench)\.ts$/;
+  const reached = reachableFrom(sources.filter((path) => entry.test(path)));
+  assertEquals(sources.filter((path) => !reached.has(path)), []);
+});
+
+Deno.test("File names are snake_case and say what is inside", () => {
+  const vague = /(^|_|\/)(utils?|helpers?|common|misc|shared_stuff)(_|\.|\/)/;
+  const odd = listFiles([".ts", ".sh"]).filter((path) =>
+    vague.test(path) || !/^[a-z0-9_./]+$/.test(path)
+  );
+  assertEquals(odd, []);
+});
+
+Deno.test("Every source starts with a comment that says what it is for", () => {
+  // A unit test's name says it.
+  const bare = listFiles([".ts"]).filter((path) =>
+    !path.endsWith("_test.ts") && !/^(\/\/|\/\*\*|#!)/.test(readSource(path))
+  );
+  assertEquals(bare, []);
+});
+
+/** GitHub's anchor of a heading. */
+function anchorOf(heading: string): string {
+  return heading.toLowerCase().replace(/[`*]/g, "").replace(/[^\p{L}\p{N}_ -]/gu, "")
+    .trim().replaceAll(" ", "-");
+}
+
+function hasAnchor(path: string, anchor: string): boolean {
+  if (!path.endsWith(".md")) return true;
+  const headings = [...readSource(path).matchAll(/^#+\s+(.*)$/gm)].map((match) => match[1]);
+  return headings.some((heading) => anchorOf(heading) === anchor);
+}
+
+Deno.test("Links in the documents resolve", () => {
+  const dead: string[] = [];
+  for (const path of listFiles([".md"])) {
+    for (const [, link] of readSource(path).matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(link)) continue;
+      const [file, anchor] = link.split("#");
+      const target = file === "" ? path : resolvePath(path, file);
+      const alive = fileExists(target) && (anchor === undefined || hasAnchor(target, anchor));
+      if (!alive) dead.push(`${path}: ${link}`);
+    }
+  }
+  assertEquals(dead, []);
+});

@@ -1,0 +1,51 @@
+// Who may import whom. Imports only ever point down; docs/architecture.md draws the picture.
+
+/** Layer → the layers that it may import besides itself. A layer is ffi/, src/NAME/ or src/NAME.ts. */
+export const LAYERS: Readonly<Record<string, readonly string[]>> = {
+  base: [],
+  ffi: ["base"],
+  // Bytes and decisions: no I/O, so no ffi.
+  format: ["base"],
+  replication: ["base", "format"],
+  // The kernel's block protocol knows nothing about replication.
+  ublk: ["base", "ffi"],
+  primary: ["base", "ffi", "format"],
+  replica: ["base", "ffi", "format"],
+  shared: ["base", "ffi"],
+  config: ["base", "replica"],
+  // The I/O path knows nothing about the replica's stores.
+  queue: ["base", "ffi", "ublk", "replication", "shared", "primary"],
+  replicator: ["base", "ffi", "format", "replication", "shared", "primary", "replica"],
+  control: ["base", "ffi", "config", "shared", "replication"],
+  workers: [
+    ...["base", "ffi", "format", "config", "ublk", "primary", "replica", "replication", "shared"],
+    ...["queue", "replicator"],
+  ],
+  device: [
+    ...["base", "ffi", "format", "config", "ublk", "primary", "replica", "replication", "shared"],
+    ...["control", "workers", "queue", "replicator"],
+  ],
+  cli: [
+    ...["base", "ffi", "format", "config", "ublk", "primary", "replica", "replication", "shared"],
+    ...["control", "device"],
+  ],
+  main: ["cli"],
+};
+
+/** The layer of a path inside the repository; undefined for tests, tools and the like. */
+export function layerOf(path: string): string | undefined {
+  const match = /^(?:src\/([^/.]+)(?:\/|\.ts$)|(ffi)\/|(main)\.ts$)/.exec(path);
+  return match?.[1] ?? match?.[2] ?? match?.[3];
+}
+
+/** Why `from` may not import `to`, both paths inside the repository; undefined if it may. */
+export function importProblem(from: string, to: string): string | undefined {
+  const layer = layerOf(from);
+  if (layer === undefined || to === "deno.json") return undefined;
+  const target = layerOf(to);
+  if (target === undefined) return `${from} is part of the program and cannot import ${to}`;
+  const allowed = LAYERS[layer];
+  if (!allowed) return `src/${layer} is not in tools/lint/layers.ts: say there what it may import`;
+  if (target === layer || allowed.includes(target)) return undefined;
+  return `${layer} may not import ${target}, only ${allowed.join(", ") || "nothing"}`;
+}

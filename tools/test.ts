@@ -1,0 +1,78 @@
+// Runs the test suites one after the other and ends with one line: "N passed, N failed".
+// tools/test.ts [SUITE…]: all suites, or the named ones. A suite is a folder of tests/, or tidy.
+
+const ROOT = new URL("../", import.meta.url).pathname;
+const SUITE_LIMIT_MS = 20 * 60_000;
+
+/** From quick to slow; a suite that is not here yet, or not any more, is no mistake. */
+const ORDER = ["tidy", "unit", "conformance", "model", "fault", "crash", "e2e"];
+/** Suites whose files may run side by side: they have no machine to share. */
+const PARALLEL = new Set(["unit", "conformance", "model"]);
+
+interface Count {
+  passed: number;
+  failed: number;
+}
+
+function pathOf(suite: string): string {
+  return suite === "tidy" ? "tests/tidy_test.ts" : `tests/${suite}`;
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(ROOT + path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+function say(text: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(`${text}\n`));
+}
+
+/** Runs one suite, its output passed through; counts from the report that deno writes. */
+async function runSuite(suite: string): Promise<Count> {
+  const report = await Deno.makeTempFile({ suffix: ".xml" });
+  const args = ["test", "-A", "--no-check", "--quiet", `--junit-path=${report}`];
+  if (PARALLEL.has(suite)) args.push("--parallel");
+  const signal = AbortSignal.timeout(SUITE_LIMIT_MS);
+  const { success } = await new Deno.Command(Deno.execPath(), {
+    args: [...args, pathOf(suite)],
+    cwd: ROOT,
+    stdin: "null",
+    signal,
+  }).spawn().status;
+  const count = countTests(await Deno.readTextFile(report));
+  await Deno.remove(report);
+  if (signal.aborted) say(`The suite ${suite} was stopped: it took more than 20 minutes`);
+  // A run that broke down (a file that does not load, a leak, a crash) is a failure without a test.
+  if (!success && count.failed === 0) count.failed = 1;
+  return count;
+}
+
+function countTests(junit: string): Count {
+  const total = /<testsuites\b[^>]*?>/.exec(junit)?.[0] ?? "";
+  function attribute(name: string): number {
+    return Number(new RegExp(`\\b${name}="(\\d+)"`).exec(total)?.[1] ?? 0);
+  }
+  const failed = attribute("failures") + attribute("errors");
+  const skipped = junit.match(/<skipped/g)?.length ?? 0;
+  return { passed: attribute("tests") - failed - skipped, failed };
+}
+
+const suites = Deno.args.length > 0 ? Deno.args : ORDER.filter((suite) => exists(pathOf(suite)));
+const sum: Count = { passed: 0, failed: 0 };
+for (const suite of suites) {
+  say(`── ${suite}`);
+  const { passed, failed } = await runSuite(suite);
+  sum.passed += passed;
+  sum.failed += failed;
+}
+if (sum.passed + sum.failed === 0) {
+  say("No test was found");
+  sum.failed = 1;
+}
+say(`${sum.passed} passed, ${sum.failed} failed`);
+Deno.exit(sum.failed === 0 ? 0 : 1);
