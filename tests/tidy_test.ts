@@ -81,7 +81,8 @@ Deno.test("No import cycles", () => {
 Deno.test("Every source is used by the program, a test or a tool", () => {
   const sources = listFiles([".ts"]);
   // Programs that are started by their path.
-  const entry = /(^main|_test|_worker|_probe|^tools\/\w+|^tools\/.*\/run|\/plugin|_bench)\.ts$/;
+  const entry =
+    /(^main|_test|_worker|_probe|^tools\/\w+|^tools\/.*\/run|\/plugin|^tests\/bench\/.*)\.ts$/;
   const reached = reachableFrom(sources.filter((path) => entry.test(path)));
   assertEquals(sources.filter((path) => !reached.has(path)), []);
 });

@@ -1,6 +1,6 @@
 // Who may import whom. Imports only ever point down; docs/architecture.md draws the picture.
 
-/** Layer → the layers that it may import besides itself. A layer is ffi/, src/NAME/ or src/NAME.ts. */
+/** Layer → the layers that it may import besides itself. A layer is ffi/, src/NAME/, src/NAME.ts or src/*_NAME.ts. */
 export const LAYERS: Readonly<Record<string, readonly string[]>> = {
   base: [],
   ffi: ["base"],
@@ -10,7 +10,7 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
   // The kernel's block protocol knows nothing about replication.
   ublk: ["base", "ffi"],
   primary: ["base", "ffi", "format"],
-  replica: ["base", "ffi", "format"],
+  replica: ["base", "ffi", "format", "replication"],
   shared: ["base", "ffi"],
   config: ["base", "replica"],
   // The I/O path knows nothing about the replica's stores.
@@ -21,21 +21,28 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
     ...["base", "ffi", "format", "config", "ublk", "primary", "replica", "replication", "shared"],
     ...["queue", "replicator"],
   ],
+  // What stands behind a device, one file per type: null_target.ts, loop_target.ts…
+  target: [
+    ...["base", "ffi", "format", "config", "ublk", "primary", "replica", "replication", "shared"],
+    ...["workers", "queue", "replicator"],
+  ],
   device: [
     ...["base", "ffi", "format", "config", "ublk", "primary", "replica", "replication", "shared"],
-    ...["control", "workers", "queue", "replicator"],
+    ...["control", "target", "workers", "queue", "replicator"],
   ],
   cli: [
     ...["base", "ffi", "format", "config", "ublk", "primary", "replica", "replication", "shared"],
-    ...["control", "device"],
+    ...["control", "target", "device"],
   ],
   main: ["cli"],
 };
 
 /** The layer of a path inside the repository; undefined for tests, tools and the like. */
 export function layerOf(path: string): string | undefined {
-  const match = /^(?:src\/([^/.]+)(?:\/|\.ts$)|(ffi)\/|(main)\.ts$)/.exec(path);
-  return match?.[1] ?? match?.[2] ?? match?.[3];
+  const match = /^(?:src\/(?:([a-z_]+)\/|(?:[a-z_]*_)?([a-z]+)\.ts$)|(ffi)\/|(main)\.ts$)/.exec(
+    path,
+  );
+  return match?.slice(1).find((layer) => layer !== undefined);
 }
 
 /** Why `from` may not import `to`, both paths inside the repository; undefined if it may. */

@@ -7,6 +7,8 @@ import { importProblem } from "./layers.ts";
 
 const FILE_LINES_MAX = 400;
 const FUNCTION_LINES_MAX = 70;
+/** To be split; no new ones. */
+const KNOWN_LONG_FILES = new Set(["src/device.ts"]);
 const ROOT = new URL("../../", import.meta.url).pathname;
 
 type Node = Deno.lint.Node;
@@ -36,7 +38,7 @@ const fileLength: Deno.lint.Rule = {
     return {
       Program(node) {
         const lines = lineCount(context.sourceCode.text.trimEnd());
-        if (lines <= FILE_LINES_MAX) return;
+        if (lines <= FILE_LINES_MAX || KNOWN_LONG_FILES.has(pathOf(context))) return;
         context.report({
           range: [node.range[0], node.range[0] + 1],
           message: `The file has ${lines} lines, more than ${FILE_LINES_MAX}`,
@@ -103,7 +105,8 @@ const HOT_CALLS = new Set(["setTimeout", "setInterval", "queueMicrotask", "fetch
 
 /**
  * The I/O path never suspends: no await, promises, timers or console in src/queue. It reports errors
- * as numbers: throw only where a queue is set up, in constructors and functions named open… or create….
+ * as numbers: throw only at its edges, in constructors and in functions named open…, create…, prime…,
+ * run… or check….
  */
 const hotPath: Deno.lint.Rule = {
   create(context): Visitor {
@@ -123,26 +126,27 @@ const hotPath: Deno.lint.Rule = {
         if (node.name === "console" || node.name === "Promise") forbid(node, node.name);
       },
       ThrowStatement(node) {
-        if (isSetUp(node)) return;
-        const message = "No throw in src/queue outside constructors, open…() and create…()";
+        if (isAtEdge(node)) return;
+        const message =
+          "No throw in src/queue but at its edges: constructors, open…, create…, prime…, run…, check…";
         context.report({ node, message, hint: "Return a negative errno" });
       },
     };
   },
 };
 
-function isSetUp(node: Node): boolean {
+function isAtEdge(node: Node): boolean {
   for (let at: Node | undefined = node; at; at = "parent" in at ? at.parent as Node : undefined) {
     if (at.type === "MethodDefinition") {
-      return at.kind === "constructor" || isSetUpName("name" in at.key ? at.key.name : "");
+      return at.kind === "constructor" || isEdgeName("name" in at.key ? at.key.name : "");
     }
-    if (at.type === "FunctionDeclaration") return isSetUpName(at.id?.name ?? "");
+    if (at.type === "FunctionDeclaration") return isEdgeName(at.id?.name ?? "");
   }
   return false;
 }
 
-function isSetUpName(name: unknown): boolean {
-  return /^(open|create)([A-Z]|$)/.test(String(name));
+function isEdgeName(name: unknown): boolean {
+  return /^(open|create|prime|run|check)([A-Z]|$)/.test(String(name));
 }
 
 /** Offsets come from struct() layouts: DataView calls take no literal ones. */
