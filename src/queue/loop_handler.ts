@@ -13,6 +13,7 @@ import {
   UBLK_IO_OP_WRITE_ZEROES,
 } from "../ublk/uapi.ts";
 import type { RequestHandler } from "./handler.ts";
+import { countRequest, countResult } from "./request_counters.ts";
 import type { TargetQueue } from "./target_queue.ts";
 
 /** The only stage: one I/O per request. */
@@ -21,9 +22,11 @@ const STAGE_IO = 1;
 export class LoopHandler implements RequestHandler {
   readonly parked = 0;
   readonly #queue: TargetQueue;
+  readonly #counters: Float64Array;
 
-  constructor(queue: TargetQueue) {
+  constructor(queue: TargetQueue, counters: Float64Array) {
     this.#queue = queue;
+    this.#counters = counters;
   }
 
   start(tag: number): void {
@@ -31,7 +34,9 @@ export class LoopHandler implements RequestHandler {
     const flags = queue.flags(tag);
     const offset = queue.startSector(tag) * SECTOR;
     const bytes = queue.sectors(tag) * SECTOR;
-    switch (queue.op(tag)) {
+    const op = queue.op(tag);
+    countRequest(this.#counters, op, bytes);
+    switch (op) {
       case UBLK_IO_OP_READ:
         queue.readPrimary(tag, STAGE_IO, offset, 0, bytes);
         return;
@@ -46,12 +51,17 @@ export class LoopHandler implements RequestHandler {
         queue.zeroPrimary(tag, STAGE_IO, offset, bytes, (flags & UBLK_IO_F_NOUNMAP) !== 0);
         return;
       default:
-        queue.finish(tag, -EOPNOTSUPP);
+        this.#answer(tag, -EOPNOTSUPP);
     }
   }
 
   complete(tag: number, _stage: number, res: number): void {
-    this.#queue.finish(tag, res);
+    this.#answer(tag, res);
+  }
+
+  #answer(tag: number, result: number): void {
+    countResult(this.#counters, result);
+    this.#queue.finish(tag, result);
   }
 
   wake(): void {}

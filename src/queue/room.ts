@@ -1,7 +1,6 @@
 // A queue room: everything that one queue's thread owns, put together and taken apart in order.
 // Called by workers/queue_worker.ts; made from plain data, so that it can be posted to the worker.
 
-import { check } from "../../ffi/errno.ts";
 import { openLibc, PR_SET_IO_FLUSHER } from "../../ffi/libc.ts";
 import { SharedArea, type SharedAreaHandle } from "../../ffi/memory.ts";
 import { UblkQueue } from "../ublk/queue.ts";
@@ -12,10 +11,10 @@ import { LoopHandler } from "./loop_handler.ts";
 import { NullHandler } from "./null_handler.ts";
 import { TargetQueue } from "./target_queue.ts";
 
-/** What a queue room needs of its target. */
+/** What a queue room needs of its target. `counters` is one row of COUNTER_ROW doubles. */
 export type QueueTarget =
-  | { readonly type: "null" }
-  | { readonly type: "loop"; readonly primaryFd: number };
+  | { readonly type: "null"; readonly counters: SharedArrayBuffer }
+  | { readonly type: "loop"; readonly counters: SharedArrayBuffer; readonly primaryFd: number };
 
 export interface QueueRoomOptions {
   readonly queueId: number;
@@ -102,20 +101,13 @@ export class QueueRoom {
 function openHandler(target: QueueTarget, queue: TargetQueue): RequestHandler {
   switch (target.type) {
     case "null":
-      return new NullHandler(queue);
+      return new NullHandler(queue, new Float64Array(target.counters));
     case "loop":
-      return new LoopHandler(queue);
+      return new LoopHandler(queue, new Float64Array(target.counters));
   }
 }
 
 /** Memory reclaim must not wait for I/O that this very thread has to serve. */
 function setIoFlusher(): boolean {
-  const libc = openLibc();
-  if (libc.prctl(PR_SET_IO_FLUSHER, 1n, 0n, 0n, 0n) === 0) return true;
-  return false;
-}
-
-/** Closes a descriptor that several rooms shared, when the last of them is gone. */
-export function closeDescriptor(fd: number, what: string): void {
-  check(openLibc().close(fd), `close ${what}`);
+  return openLibc().prctl(PR_SET_IO_FLUSHER, 1n, 0n, 0n, 0n) === 0;
 }

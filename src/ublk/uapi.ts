@@ -185,30 +185,30 @@ export const UBLK_ATTR_ROTATIONAL = 1 << 1;
 export const UBLK_ATTR_VOLATILE_CACHE = 1 << 2;
 export const UBLK_ATTR_FUA = 1 << 3;
 
-/** Names of the feature bits, lowest first, for `features`. */
-export const FEATURE_NAMES: readonly (readonly [bigint, string])[] = [
-  [UBLK_F_SUPPORT_ZERO_COPY, "SUPPORT_ZERO_COPY"],
-  [UBLK_F_URING_CMD_COMP_IN_TASK, "URING_CMD_COMP_IN_TASK"],
-  [UBLK_F_NEED_GET_DATA, "NEED_GET_DATA"],
-  [UBLK_F_USER_RECOVERY, "USER_RECOVERY"],
-  [UBLK_F_USER_RECOVERY_REISSUE, "USER_RECOVERY_REISSUE"],
-  [UBLK_F_UNPRIVILEGED_DEV, "UNPRIVILEGED_DEV"],
-  [UBLK_F_CMD_IOCTL_ENCODE, "CMD_IOCTL_ENCODE"],
-  [UBLK_F_USER_COPY, "USER_COPY"],
-  [UBLK_F_ZONED, "ZONED"],
-  [UBLK_F_USER_RECOVERY_FAIL_IO, "USER_RECOVERY_FAIL_IO"],
-  [UBLK_F_UPDATE_SIZE, "UPDATE_SIZE"],
-  [UBLK_F_AUTO_BUF_REG, "AUTO_BUF_REG"],
-  [UBLK_F_QUIESCE, "QUIESCE"],
-  [UBLK_F_PER_IO_DAEMON, "PER_IO_DAEMON"],
-  [UBLK_F_BUF_REG_OFF_DAEMON, "BUF_REG_OFF_DAEMON"],
+/** The feature bits, lowest first, as `features` explains them. */
+export const FEATURES: readonly { name: string; bit: number; summary: string }[] = [
+  { name: "SUPPORT_ZERO_COPY", bit: 0, summary: "requests' pages as registered io_uring buffers" },
+  { name: "URING_CMD_COMP_IN_TASK", bit: 1, summary: "requests are handed over in task work" },
+  { name: "NEED_GET_DATA", bit: 2, summary: "the server asks for a write's data when it wants it" },
+  { name: "USER_RECOVERY", bit: 3, summary: "a device outlives its server and can be adopted" },
+  { name: "USER_RECOVERY_REISSUE", bit: 4, summary: "requests of a dead server are sent again" },
+  { name: "UNPRIVILEGED_DEV", bit: 5, summary: "devices of users without privileges" },
+  { name: "CMD_IOCTL_ENCODE", bit: 6, summary: "commands numbered like ioctls" },
+  { name: "USER_COPY", bit: 7, summary: "the server copies data by pread and pwrite" },
+  { name: "ZONED", bit: 8, summary: "zoned devices" },
+  { name: "USER_RECOVERY_FAIL_IO", bit: 9, summary: "without its server a device fails requests" },
+  { name: "UPDATE_SIZE", bit: 10, summary: "the size can be changed while it runs" },
+  { name: "AUTO_BUF_REG", bit: 11, summary: "zero copy without a command for each request" },
+  { name: "QUIESCE", bit: 12, summary: "a server can be replaced without failing requests" },
+  { name: "PER_IO_DAEMON", bit: 13, summary: "each tag may have a thread of its own" },
+  { name: "BUF_REG_OFF_DAEMON", bit: 14, summary: "buffers registered from any thread" },
 ];
 
 const STATE_NAMES: Readonly<Record<number, string>> = {
   [UBLK_S_DEV_DEAD]: "dead",
   [UBLK_S_DEV_LIVE]: "live",
   [UBLK_S_DEV_QUIESCED]: "quiesced",
-  [UBLK_S_DEV_FAIL_IO]: "fail_io",
+  [UBLK_S_DEV_FAIL_IO]: "failed",
 };
 
 /** "live" for UBLK_S_DEV_LIVE, and so on; "state 9" for one that is not known here. */

@@ -1,6 +1,7 @@
 // What the main room and a queue's worker say to each other. While the worker serves requests it
 // hears nothing but its doorbell: "start" is the only message to it.
 
+import type { ErrorReport } from "../base/error_report.ts";
 import type { QueueRoomOptions } from "../queue/room.ts";
 
 export interface StartQueueMessage {
@@ -22,9 +23,7 @@ export interface QueueStoppedMessage {
 /** The queue broke and has let go of the device; the worker ends. */
 export interface QueueFailedMessage {
   readonly type: "failed";
-  readonly message: string;
-  /** Errno name of a call that the kernel refused. */
-  readonly errno?: string;
+  readonly error: ErrorReport;
   readonly stack?: string;
 }
 

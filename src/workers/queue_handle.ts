@@ -1,9 +1,10 @@
 // A queue's worker as the main room sees it. Owns: the Worker.
 // `ready` and `ended` settle exactly once each, whatever the worker does.
 
+import { errorOfReport } from "../base/error_report.ts";
 import { ReplicaError } from "../base/errors.ts";
 import type { QueueRoomOptions } from "../queue/room.ts";
-import type { FromQueueMessage, QueueReadyMessage } from "./messages.ts";
+import type { FromQueueMessage, QueueFailedMessage, QueueReadyMessage } from "./messages.ts";
 
 export class QueueHandle {
   readonly queueId: number;
@@ -30,7 +31,7 @@ export class QueueHandle {
     this.#worker.onmessage = (event: MessageEvent<FromQueueMessage>) => {
       const message = event.data;
       if (message.type === "ready") ready.resolve(message);
-      else finish(message.type === "failed" ? queueError(room.queueId, message) : undefined);
+      else finish(message.type === "failed" ? queueError(message) : undefined);
     };
     this.#worker.onerror = (event) => {
       event.preventDefault(); // the device is stopped in order instead
@@ -52,13 +53,8 @@ export class QueueHandle {
   }
 }
 
-function queueError(
-  queueId: number,
-  failure: { message: string; errno?: string; stack?: string },
-): Error {
-  const error = new ReplicaError("kernel", `Cannot serve queue ${queueId}: ${failure.message}`, {
-    context: { queue: queueId, errno: failure.errno },
-  });
+function queueError(failure: QueueFailedMessage): Error {
+  const error = errorOfReport(failure.error);
   error.stack = failure.stack ?? error.stack;
   return error;
 }

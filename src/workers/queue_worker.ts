@@ -1,7 +1,6 @@
 // Entry point of a queue's worker: one room, from "start" to "stopped" or "failed".
 
-import { errnoOf } from "../../ffi/errno.ts";
-import { messageOf } from "../base/errors.ts";
+import { reportOf } from "../base/error_report.ts";
 import { QueueRoom, type QueueRoomOptions } from "../queue/room.ts";
 import type { FromQueueMessage, ToQueueMessage } from "./messages.ts";
 
@@ -29,8 +28,7 @@ worker.onmessage = function (event) {
   } catch (error) {
     worker.postMessage({
       type: "failed",
-      message: messageOf(error),
-      errno: errnoOf(error),
+      error: reportOf(error),
       stack: error instanceof Error ? error.stack : undefined,
     });
   }
