@@ -88,6 +88,11 @@ const LIBC_SYMBOLS = {
   dup2: { parameters: ["i32", /* int oldfd */ "i32" /* int newfd */], result: "i32" },
   pipe2: { parameters: ["buffer", /* int pipefd[2] */ "i32" /* int flags */], result: "i32" },
 
+  close_range: {
+    parameters: ["u32", /* unsigned first */ "u32", /* unsigned last */ "i32" /* int flags */],
+    result: "i32",
+  },
+
   // The same on a thread of their own: the event loop goes on meanwhile
   preadAsync: {
     name: "pread",
@@ -231,3 +236,11 @@ export const PR_GET_IO_FLUSHER = 58;
 
 export const MCL_CURRENT = 1;
 export const MCL_FUTURE = 2;
+
+const CLOSE_RANGE_CLOEXEC = 4;
+
+/** Keeps programs that this process starts from inheriting any descriptor but the standard three. */
+export function closeOnExec(): void {
+  // Kernels before 5.11 refuse: the program then inherits what it does not know of, and lets it be.
+  openLibc().close_range(3, 0xffff_ffff, CLOSE_RANGE_CLOEXEC);
+}

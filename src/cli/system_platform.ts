@@ -1,18 +1,21 @@
-// The machine's real Platform. Modules that open C libraries are imported when first used, so that
-// "--help" and the commands that only talk to a socket work where liburing is missing.
+// The machine's real Platform. What runs a device is imported when first used, so that "--help" and
+// the commands that only talk to a socket start fast; importing opens no library in any case.
 
-import { laterError } from "./options.ts";
+import { closeOnExec } from "../../ffi/libc.ts";
 import type { Platform } from "./platform.ts";
 
 export const systemPlatform: Platform = {
-  checkMachine() {
-    return Promise.resolve();
+  async checkMachine() {
+    const { checkDriver } = await import("../ublk/driver.ts");
+    await checkDriver();
   },
-  keepOwnFiles() {},
-  startDevice() {
-    return Promise.reject(laterError("Cannot start a device"));
+  keepOwnFiles: closeOnExec,
+  async startDevice(config, signal) {
+    const { startDevice } = await import("../start_device.ts");
+    return await startDevice(config, signal);
   },
-  openDriver() {
-    return Promise.reject(laterError("Cannot open the ublk driver"));
+  async openDriver() {
+    const { driverDevices, driverFeatures, removeDevice } = await import("../ublk/driver.ts");
+    return { features: driverFeatures, list: driverDevices, remove: removeDevice };
   },
 };

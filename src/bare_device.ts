@@ -1,0 +1,110 @@
+// A running null or loop device: no replica, so all it has to tell is its requests.
+
+import deno from "../deno.json" with { type: "json" };
+import { type BareTarget, openBareTarget } from "./bare_target.ts";
+import { systemClock } from "./base/clock.ts";
+import {
+  type DeviceConfig,
+  type LoopTarget,
+  NULL_DEVICE_BYTES,
+  type NullTarget,
+} from "./config.ts";
+import type { CountersReport, StatsReport, StatusReport } from "./control/protocol.ts";
+import { RateMeter } from "./control/rate_meter.ts";
+import type { DeviceParameters, RunningDevice, StopProgress } from "./control/running_device.ts";
+import { UblkDevice } from "./device.ts";
+
+/** Opens the target and starts its device; a failure, or `signal`, leaves nothing behind. */
+export async function startBareDevice(
+  config: DeviceConfig,
+  target: NullTarget | LoopTarget,
+  signal: AbortSignal,
+): Promise<RunningDevice> {
+  const opened = await openBareTarget({
+    target,
+    deviceSizeBytes: config.deviceSizeBytes,
+    nullSizeBytes: NULL_DEVICE_BYTES,
+    readOnly: config.readOnly,
+  });
+  const device = await UblkDevice.start(config, opened, { signal });
+  return new BareDevice(target, opened, device);
+}
+
+class BareDevice implements RunningDevice {
+  readonly ended: Promise<void>;
+  readonly #config: NullTarget | LoopTarget;
+  readonly #target: BareTarget;
+  readonly #device: UblkDevice;
+  readonly #meter: RateMeter<keyof CountersReport>;
+  readonly #startedMs = systemClock.wallMs();
+  #stopping = false;
+
+  constructor(config: NullTarget | LoopTarget, target: BareTarget, device: UblkDevice) {
+    this.#config = config;
+    this.#target = target;
+    this.#device = device;
+    this.#meter = new RateMeter(systemClock, () => this.#counters());
+    this.ended = device.ended.finally(() => this.#meter.close());
+    this.ended.catch(() => undefined); // whoever cares has a handler of his own
+  }
+
+  get parameters(): DeviceParameters {
+    return this.#device.parameters;
+  }
+
+  async stop(onProgress?: (progress: StopProgress) => void): Promise<void> {
+    this.#stopping = true;
+    onProgress?.({ stage: "stopping the device" });
+    await this.#device.stop();
+  }
+
+  status(): StatusReport {
+    const { path, sizeBytes } = this.#device.parameters;
+    const rates = this.#meter.perSecond();
+    return {
+      version: deno.version,
+      uuid: null,
+      device: path,
+      target: this.#config.type,
+      mode: this.#stopping ? "stopping" : "logging",
+      pid: Deno.pid,
+      startedMs: this.#startedMs,
+      deviceSizeBytes: sizeBytes,
+      primary: this.#config.type === "loop" ? this.#config.path : null,
+      replicaUri: null,
+      pool: null,
+      lag: null,
+      checkpoint: null,
+      throughput: {
+        readBytesPerSecond: rates.readBytes,
+        writeBytesPerSecond: rates.writtenBytes,
+        readsPerSecond: rates.reads,
+        writesPerSecond: rates.writes,
+        replicatedBytesPerSecond: 0,
+      },
+      counters: this.#counters(),
+      replicaErrors: null,
+      messages: [],
+    };
+  }
+
+  stats(): StatsReport {
+    return { takenMs: systemClock.wallMs(), counters: { ...this.#counters() } };
+  }
+
+  #counters(): CountersReport {
+    const target = this.#target;
+    return {
+      reads: target.counter("reads"),
+      readBytes: target.counter("readBytes"),
+      writes: target.counter("writes"),
+      writtenBytes: target.counter("writtenBytes"),
+      flushes: target.counter("flushes"),
+      discards: target.counter("discards"),
+      discardedBytes: target.counter("discardedBytes"),
+      writeZeroes: target.counter("writeZeroes"),
+      zeroedBytes: target.counter("zeroedBytes"),
+      errors: target.counter("errors"),
+    };
+  }
+}

@@ -1,0 +1,18 @@
+// From a checked configuration to a running device, whatever its target.
+
+import { startBareDevice } from "./bare_device.ts";
+import { usageError } from "./base/errors.ts";
+import type { DeviceConfig } from "./config.ts";
+import type { RunningDevice } from "./control/running_device.ts";
+
+/** Builds and starts a device; a failure, or `signal`, leaves nothing behind. */
+export function startDevice(config: DeviceConfig, signal: AbortSignal): Promise<RunningDevice> {
+  const { target } = config;
+  switch (target.type) {
+    case "null":
+    case "loop":
+      return startBareDevice(config, target, signal);
+    case "replica":
+      return Promise.reject(usageError("Cannot start the device: replicas are not connected yet"));
+  }
+}
