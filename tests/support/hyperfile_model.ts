@@ -6,7 +6,8 @@ import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
 import { HyperfileWriter, type WriterOptions } from "../../src/replica/hyperfile_writer.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { batchOf, stamped } from "./batches.ts";
-import type { TracedStore } from "./traced_store.ts";
+import { TracedStore } from "./traced_store.ts";
+import { buildTreeImage } from "./tree_image.ts";
 import type { Prng } from "./prng.ts";
 
 export interface Shape {
@@ -21,6 +22,13 @@ export interface Shape {
 /** What each block holds: its stamp; blocks that are not there are zero. */
 export type Shadow = Map<number, number>;
 
+/** A checkpoint. Its size in the inode object may be changed after it was committed. */
+export interface Published {
+  readonly shadow: Shadow;
+  readonly sizeBytes: number;
+  readonly headSizeBytes: number;
+}
+
 /** True with the given probability. */
 export function chance(random: Prng, probability: number): boolean {
   return random.next() < probability * 2 ** 32;
@@ -34,7 +42,7 @@ export class ModelledFile {
   shadow: Shadow = new Map();
   sizeBytes = 0;
   /** Checkpoints by number. */
-  readonly published = new Map<number, { shadow: Shadow; sizeBytes: number }>();
+  readonly published = new Map<number, Published>();
   #writer: HyperfileWriter | null = null;
   #stamp = 1;
   #nextBlock = 0;
@@ -54,7 +62,15 @@ export class ModelledFile {
     const { metaBlockBytes, dataBlockBytes, writer } = this.shape;
     const options = { ...writer, metaBlockBytes, dataBlockBytes, createdMs: 1_700_000_000_000 };
     this.#writer = await HyperfileWriter.create(this.store, options);
-    this.published.set(0, { shadow: new Map(), sizeBytes: 0 });
+    this.published.set(0, { shadow: new Map(), sizeBytes: 0, headSizeBytes: 0 });
+  }
+
+  /** Takes over a store that somebody else has filled; its newest checkpoint holds `shadow`. */
+  async adopt(last: { cno: number; shadow: Shadow; sizeBytes: number }): Promise<void> {
+    this.published.set(last.cno, { ...last, headSizeBytes: last.sizeBytes });
+    this.#stamp = 1_000_000;
+    await this.reopen();
+    assertEquals(this.writer.lastCno, last.cno);
   }
 
   async reopen(): Promise<void> {
@@ -64,7 +80,7 @@ export class ModelledFile {
     const last = this.published.get(this.#writer.lastCno);
     assert(last !== undefined, `checkpoint ${this.#writer.lastCno} is one that was published`);
     this.shadow = new Map(last.shadow);
-    this.sizeBytes = last.sizeBytes;
+    this.sizeBytes = last.headSizeBytes;
   }
 
   /** A random batch, and the shadow after it. */
@@ -145,20 +161,21 @@ export class ModelledFile {
     this.shadow = after;
     this.sizeBytes = sizeBytes ?? end;
     if (!publish || result.cno === 0) return;
-    if (result.segmentId !== 0) {
-      assertEquals(result.cno, result.segmentId);
-      this.published.set(result.cno, { shadow: after, sizeBytes: this.sizeBytes });
-    } else {
-      // Nothing changed but, perhaps, the size.
-      this.published.set(result.cno, { shadow: after, sizeBytes: this.sizeBytes });
-    }
+    const isNew = result.segmentId !== 0;
+    if (isNew) assertEquals(result.cno, result.segmentId);
+    const { sizeBytes: committed } = isNew ? this : this.published.get(result.cno)!;
+    this.published.set(result.cno, {
+      shadow: after,
+      sizeBytes: committed,
+      headSizeBytes: this.sizeBytes,
+    });
   }
 
   async discard(): Promise<void> {
     await this.writer.discardStaged();
     const last = this.published.get(this.writer.lastCno)!;
     this.shadow = new Map(last.shadow);
-    this.sizeBytes = last.sizeBytes;
+    this.sizeBytes = last.headSizeBytes;
   }
 
   /** Reads a checkpoint in full, by extents and by ranges, against what it must hold. */
@@ -167,7 +184,7 @@ export class ModelledFile {
     const { dataBlockBytes } = this.shape;
     const isHead = cno === this.writer.lastCno;
     const reader = await HyperfileReader.open(this.store, { cno: isHead ? 0 : cno });
-    if (isHead) assertEquals(reader.sizeBytes, expected.sizeBytes);
+    assertEquals(reader.sizeBytes, isHead ? expected.headSizeBytes : expected.sizeBytes);
     const block = new Uint8Array(dataBlockBytes);
     const seen = new Set<number>();
     for await (const extent of reader.extents()) {
@@ -189,4 +206,85 @@ export class ModelledFile {
       assert(stamp === (expected.shadow.get(index) ?? 0), `cno ${cno} block ${index}: ${stamp}`);
     }
   }
+}
+
+/** Random shapes of files. */
+const SHAPES: readonly Shape[] = [
+  shape({ blocks: 12, batchMax: 4 }),
+  shape({ blocks: 3000, batchMax: 300 }),
+  shape({ blocks: 3000, batchMax: 300, pointers: true }),
+  shape({ blocks: 300_000, batchMax: 1500 }),
+  shape({ blocks: 2 ** 30, batchMax: 1500 }),
+  shape({ blocks: 5000, batchMax: 200, metaBlockBytes: 16384 }),
+  shape({ blocks: 2000, batchMax: 20, dataBlockBytes: 16384 }),
+];
+
+function shape(options: {
+  blocks: number;
+  batchMax: number;
+  metaBlockBytes?: number;
+  dataBlockBytes?: number;
+  pointers?: boolean;
+}): Shape {
+  const { blocks, batchMax, metaBlockBytes = 4096, dataBlockBytes = 4096 } = options;
+  const zeroForm = options.pointers ? "pointer" : "hole";
+  return { blocks, batchMax, metaBlockBytes, dataBlockBytes, writer: { zeroForm } };
+}
+
+/** A file of a random shape: new, or (unless `ownOnly`) a tree that another writer might have made. */
+export async function randomFile(
+  random: Prng,
+  options: { ownOnly?: boolean; batchMax?: number } = {},
+): Promise<ModelledFile> {
+  const base = random.pick(SHAPES);
+  // A cache that holds nothing, a handful of nodes, or everything.
+  const nodeCacheBytes = random.pick([0, 20 * 4096, 1 << 30]);
+  const writer = { ...base.writer, nodeCacheBytes };
+  const batchMax = Math.min(base.batchMax, options.batchMax ?? Infinity);
+  if (options.ownOnly || random.oneIn(2)) {
+    const file = new ModelledFile(new TracedStore(), { ...base, batchMax, writer }, random);
+    await file.create();
+    return file;
+  }
+  const blocks = new Map<number, Uint8Array | null>();
+  const shadow: Shadow = new Map();
+  const limit = Math.min(base.blocks, 4000);
+  for (let i = 1 + random.below(200); i > 0; i--) {
+    const key = random.below(limit);
+    const stamp = random.oneIn(10) ? 0 : i;
+    blocks.set(key, stamp === 0 ? null : stamped(stamp, base.dataBlockBytes));
+    if (stamp === 0) shadow.delete(key);
+    else shadow.set(key, stamp);
+  }
+  const sizeBytes = limit * base.dataBlockBytes;
+  const segments = 1 + random.below(5);
+  const { store } = buildTreeImage({
+    blocks,
+    fanOut: 2 + random.below(4),
+    pointerFormat: random.pick([1, 2]),
+    segments,
+    sizeBytes,
+    blockBytes: base.dataBlockBytes,
+    nodeBytes: base.metaBlockBytes,
+    garbage: random.oneIn(2),
+    random,
+  });
+  const file = new ModelledFile(store, { ...base, batchMax, writer }, random);
+  await file.adopt({ cno: segments, shadow, sizeBytes });
+  return file;
+}
+
+/** Runs a random history of `steps` steps; checks checkpoints on the way and the last one. */
+export async function runHistory(file: ModelledFile, steps: number): Promise<void> {
+  const { random } = file;
+  for (let step = 0; step < steps; step++) {
+    const kind = random.below(20);
+    if (kind === 0) await file.reopen();
+    else if (kind === 1 && file.writer.hasStaged) await file.discard();
+    else await file.commitRandom();
+    // Number 0 means the head, so the empty checkpoint can be opened only while it is the newest.
+    const cnos = [...file.published.keys()].filter((cno) => cno > 0);
+    if (cnos.length > 0 && chance(random, 0.1)) await file.check(random.pick(cnos));
+  }
+  await file.check(file.writer.lastCno);
 }
