@@ -2,12 +2,12 @@
 // this root is, then the empty Hyperfile. Both are put under the condition that nothing is there.
 //
 // Creating may be repeated for the same device, so that a format that was cut off can go on: a card
-// that is equal and an inode without a checkpoint are taken over. Anything else at the root is
-// somebody's replica and is refused.
+// that is equal and the inode that the same creation makes are taken over. Anything else at the root
+// is somebody's replica and is refused.
 //
-// Callers: the format command, through the NewReplica that src/primary/format.ts wants.
+// Callers: the format command, as the ReplicaToCreate that src/primary/format.ts wants.
 
-import { ReplicaError, usageError } from "../base/errors.ts";
+import { ReplicaError } from "../base/errors.ts";
 import {
   decodeDeviceCard,
   DEVICE_CARD_KEY,
@@ -15,18 +15,15 @@ import {
   encodeDeviceCard,
   sameDevice,
 } from "../format/device_card.ts";
+import { INODE_KEY } from "../format/inode.ts";
+import { probeConditionalPuts } from "./conditional_puts.ts";
+import { HyperfileWriter } from "./hyperfile_writer.ts";
 import type { ObjectStore } from "./object_store.ts";
-
-const INODE_KEY = "inode";
 
 export interface NewReplicaOptions {
   readonly card: DeviceCard;
-  /** Opens the replica's root, for writing. */
+  /** Opens the replica's root, which may be new, for writing. */
   openStore(): Promise<ObjectStore>;
-  /** Makes sure, without changing anything, that the root can be written to. */
-  probe(): Promise<void>;
-  /** Creates the empty Hyperfile, or accepts the empty one that is there. */
-  createHyperfile(store: ObjectStore): Promise<void>;
 }
 
 export class NewReplica {
@@ -38,49 +35,45 @@ export class NewReplica {
     this.#options = options;
   }
 
+  /** Makes sure that objects can be put there, under conditions; leaves no object behind. */
   check(): Promise<void> {
-    return this.#options.probe();
+    return this.#withStore((store) => probeConditionalPuts(store));
   }
 
-  async create(): Promise<void> {
-    const store = await this.#options.openStore();
-    try {
+  create(): Promise<void> {
+    return this.#withStore(async (store) => {
       await this.#putCard(store);
       // An inode that was there already is not ours to remove, whatever it turns out to be.
       if (await store.head(INODE_KEY) === null) this.#made.push(INODE_KEY);
-      await this.#options.createHyperfile(store);
-    } finally {
-      await store.close();
-    }
+      (await HyperfileWriter.create(store, this.#options.card)).close();
+    });
   }
 
   /** Removes what this run put; objects that were there before stay. */
-  async undo(): Promise<void> {
-    if (this.#made.length === 0) return;
+  undo(): Promise<void> {
+    if (this.#made.length === 0) return Promise.resolve();
+    return this.#withStore(async (store) => {
+      for (const key of this.#made.toReversed()) await store.delete(key);
+      this.#made = [];
+    });
+  }
+
+  async #withStore(use: (store: ObjectStore) => Promise<void>): Promise<void> {
     const store = await this.#options.openStore();
     try {
-      for (const key of this.#made.toReversed()) await store.delete(key);
+      await use(store);
     } finally {
       await store.close();
     }
-    this.#made = [];
   }
 
   async #putCard(store: ObjectStore): Promise<void> {
-    const bytes = encodeDeviceCard(this.#options.card);
-    const absent = { condition: { absent: true } } as const;
     if (await this.#cardStands(store)) return;
     this.#made.push(DEVICE_CARD_KEY);
-    if (!(await store.put(DEVICE_CARD_KEY, [bytes], absent)).stored) {
-      // Lost a race, or the answer to our own put.
-      if (!await this.#cardStands(store)) throw foreignReplica(store);
-    }
-    // A store that ignores conditions would let two writers overwrite each other (promise 7).
-    if ((await store.put(DEVICE_CARD_KEY, [bytes], absent)).stored) {
-      throw usageError(`Cannot use ${store.uri}: the store ignores conditional writes`, {
-        hint: "Use a store that honours If-None-Match and If-Match.",
-      });
-    }
+    const card = encodeDeviceCard(this.#options.card);
+    const put = await store.put(DEVICE_CARD_KEY, [card], { condition: { absent: true } });
+    // Refused: somebody was faster, or it is the answer to our own put, which was lost.
+    if (!put.stored && !await this.#cardStands(store)) throw foreignReplica(store);
   }
 
   async #cardStands(store: ObjectStore): Promise<boolean> {

@@ -12,6 +12,7 @@ import {
   formatPrimary,
 } from "../../../src/primary/format.ts";
 import { PrimaryMetadata } from "../../../src/primary/metadata.ts";
+import type { DeviceCard } from "../../../src/format/device_card.ts";
 import { NewReplica } from "../../../src/replica/new_replica.ts";
 
 const BLOCKS = { regionBytes: MiB, metaBlockBytes: 4096, dataBlockBytes: 4096 };
@@ -22,30 +23,34 @@ const NO_REPLICA: FormatContext = {
   },
 };
 
-/** Replicas in memory by URI; `failAt` makes creating fail before that step. */
+/** Replicas in memory by URI; `failAt` makes creating fail at that step. */
 class Replicas {
   readonly stores = new Map<string, MemoryStore>();
-  failAt: "probe" | "open" | "inode" | null = null;
+  failAt: "check" | "device.json" | "inode" | null = null;
   failUndo = false;
 
   get context(): FormatContext {
     return { clock: systemClock, replicaAt: (uri, card) => this.#at(uri, card) };
   }
 
-  #at(uri: string, card: ConstructorParameters<typeof NewReplica>[0]["card"]): NewReplica {
+  #at(uri: string, card: DeviceCard): NewReplica {
+    const objects = (this.stores.get(uri) ?? new MemoryStore({ uri })).objects;
+    this.stores.set(uri, new MemoryStore({ uri, objects }));
     return new NewReplica({
       card,
-      probe: async () => await this.#step("probe"),
       openStore: async () => {
-        if (this.failUndo && this.stores.has(uri)) await this.#fail();
-        await this.#step("open");
-        const store = this.stores.get(uri) ?? new MemoryStore({ uri });
-        this.stores.set(uri, store);
-        return new MemoryStore({ uri, objects: store.objects });
-      },
-      createHyperfile: async (store) => {
-        await this.#step("inode");
-        await store.put("inode", [new Uint8Array(160)], { condition: { absent: true } });
+        await this.#step("check");
+        const store = new MemoryStore({ uri, objects });
+        const put = store.put.bind(store);
+        store.put = async (key, chunks, options) => {
+          await this.#step(key);
+          return await put(key, chunks, options);
+        };
+        store.delete = async (key) => {
+          if (this.failUndo && !key.startsWith("probe-")) await this.#fail();
+          objects.delete(key);
+        };
+        return store;
       },
     });
   }
@@ -200,7 +205,7 @@ Deno.test("a replica that can't be created leaves the primary and the store as t
     const path = await sparseFile(`${dir}/disk`, 4 * MiB);
     const options = { path, ...BLOCKS, replicaRoot: "memory:///root" };
     const old = await formatPrimary({ path, ...BLOCKS }, NO_REPLICA);
-    for (const failAt of ["probe", "open", "inode"] as const) {
+    for (const failAt of ["check", "device.json", "inode"] as const) {
       const replicas = new Replicas();
       replicas.failAt = failAt;
       await refuses(
