@@ -5,6 +5,7 @@
 import { usageError } from "./base/errors.ts";
 import { formatSize, GiB, isPowerOfTwo, KiB, MiB, SECTOR, TiB } from "./base/units.ts";
 import { parseUuid } from "./base/uuid.ts";
+import { resolveS3Settings } from "./replica/s3_settings.ts";
 import { lastComponent, parseReplicaUri, type ReplicaLocation } from "./replica/replica_uri.ts";
 
 /** Bounds of the settings; the help and the error messages are made from them. */
@@ -40,6 +41,14 @@ export interface LoopTarget {
   readonly bufferedIo: boolean;
 }
 
+/** How to reach S3, over what the AWS environment variables say; absent fields come from there. */
+export interface S3Config {
+  readonly endpoint?: string;
+  readonly region?: string;
+  /** True: http://host/bucket/key; false: http://bucket.host/key. */
+  readonly pathStyle?: boolean;
+}
+
 /** A primary with its replica. */
 export interface ReplicaTarget {
   readonly type: "replica";
@@ -47,6 +56,7 @@ export interface ReplicaTarget {
   readonly path: string;
   readonly bufferedIo: boolean;
   readonly replica: ReplicaLocation;
+  readonly s3: S3Config;
   readonly uuid: string;
   /** Null: as formatted. Otherwise it must be what the primary was formatted with. */
   readonly regionBytes: number | null;
@@ -78,8 +88,6 @@ export interface DeviceConfig {
   readonly deviceSizeBytes: number | null;
   /** Path of the management socket, as given: relative to the working directory. */
   readonly unixSocket: string;
-  /** Keeps the process's memory from being paged out. */
-  readonly lockMemory: boolean;
   readonly log: LogConfig;
   readonly target: TargetConfig;
 }
@@ -95,7 +103,6 @@ export interface DeviceSettings {
   readonly physicalBlockBytes?: number;
   readonly deviceSizeBytes?: number;
   readonly unixSocket: string;
-  readonly lockMemory: boolean;
   readonly log: LogConfig;
   readonly target:
     | NullTarget
@@ -105,6 +112,7 @@ export interface DeviceSettings {
       readonly path: string;
       readonly bufferedIo: boolean;
       readonly replicaUri: string;
+      readonly s3: S3Config;
       readonly uuid: string;
       readonly regionBytes?: number;
       readonly poolBytes: number;
@@ -135,7 +143,6 @@ export function deviceConfig(settings: DeviceSettings): DeviceConfig {
     physicalBlockBytes: settings.physicalBlockBytes ?? null,
     deviceSizeBytes: settings.deviceSizeBytes ?? null,
     unixSocket: settings.unixSocket,
-    lockMemory: settings.lockMemory,
     log: { ...settings.log },
     target,
   });
@@ -147,6 +154,7 @@ function targetConfig(target: DeviceSettings["target"]): TargetConfig {
   const uuid = parseUuid(target.uuid, "--uuid");
   const replica = parseReplicaUri(target.replicaUri, "--replica");
   checkReplica(replica, uuid);
+  checkS3(replica, target.s3);
   checkRegionSize(target.regionBytes);
   checkPoolSize(target.poolBytes);
   return {
@@ -154,6 +162,7 @@ function targetConfig(target: DeviceSettings["target"]): TargetConfig {
     path: target.path,
     bufferedIo: target.bufferedIo,
     replica,
+    s3: { ...target.s3 },
     uuid,
     regionBytes: target.regionBytes ?? null,
     poolBytes: target.poolBytes,
@@ -265,6 +274,17 @@ function checkReplica(replica: ReplicaLocation, uuid: string): void {
   }
 }
 
+/** Refuses S3 options that can't be right; also called by the commands that have no device. */
+export function checkS3(replica: ReplicaLocation, s3: S3Config): void {
+  if (replica.type !== "s3" && Object.keys(s3).length > 0) {
+    throw usageError(`Cannot use --s3-… options: the replica "${replica.uri}" is not on S3`);
+  }
+  if (replica.type === "s3") resolveS3Settings({ ...replica, ...s3 }, noEnvironment);
+}
+
+/** The environment is read where the connection is made. */
+function noEnvironment(): undefined {}
+
 /** Refuses paths that no socket can have; the address holds 107 bytes and a NUL. */
 export function checkSocketPath(path: string): void {
   const length = new TextEncoder().encode(path).length;
@@ -281,6 +301,9 @@ export function checkSocketPath(path: string): void {
 function freeze(config: DeviceConfig): DeviceConfig {
   Object.freeze(config.log);
   Object.freeze(config.target);
-  if (config.target.type === "replica") Object.freeze(config.target.replica);
+  if (config.target.type === "replica") {
+    Object.freeze(config.target.replica);
+    Object.freeze(config.target.s3);
+  }
   return Object.freeze(config);
 }

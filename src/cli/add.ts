@@ -19,6 +19,7 @@ import {
   sizeOption,
   textOption,
 } from "./options.ts";
+import { s3ConfigOf, s3Options } from "./s3_options.ts";
 import { type ReadyMessage, readyText } from "./ready_report.ts";
 
 const DEVICE = "Device:";
@@ -69,10 +70,6 @@ const daemonOptions = {
     group: DAEMON,
   }),
   quiet: flagOption("--quiet", { summary: "Print nothing about the device", group: DAEMON }),
-  mlock: flagOption("--mlock", {
-    summary: "Keep the daemon's memory from being paged out",
-    group: DAEMON,
-  }),
   reportReady: flagOption("--report-ready", {
     summary: "Report as JSON on stdout when the device is usable",
     hidden: true,
@@ -96,6 +93,11 @@ const refusedOptions = {
   multiCpusAffinity: refusedFlag("--multi-cpus-affinity", {
     summary: "Let a queue's thread run on several CPUs",
     hint: "Leave it out: the threads are not bound to CPUs.",
+  }),
+  // V8 gives memory back by MADV_DONTNEED, which fails on locked memory, and V8 then aborts.
+  mlock: refusedFlag("--mlock", {
+    summary: "Keep the daemon's memory from being paged out",
+    hint: "Leave it out, and keep its cgroup from swapping: systemd's MemorySwapMax=0.",
   }),
   asyncAwait: refusedFlag("-a, --async-await", {
     summary: "Another form of the queue loop",
@@ -135,7 +137,6 @@ function sharedSettings(values: SharedValues, unixSocket: string) {
     physicalBlockBytes: values.physicalBlockSize,
     deviceSizeBytes: values.deviceSize,
     unixSocket,
-    lockMemory: values.mlock,
     log: { level: values.logLevel, format: values.logFormat, file: values.logFile ?? null },
   };
 }
@@ -169,6 +170,7 @@ const addReplica = defineCommand({
       summary: "Granule of consistency tracking; must be what the primary was formatted with",
       defaultText: "as formatted",
     }),
+    ...s3Options,
     ...deviceOptions,
     ...targetFile,
     unixSocket: textOption("--unix-socket <PATH>", {
@@ -210,6 +212,7 @@ const addReplica = defineCommand({
         path: values.file,
         bufferedIo: values.bufferedIo,
         replicaUri: values.replica,
+        s3: s3ConfigOf(values),
         uuid: values.uuid,
         regionBytes: values.regionSize,
         poolBytes: values.poolSize,

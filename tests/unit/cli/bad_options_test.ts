@@ -95,6 +95,13 @@ const IDENTITIES: readonly Row[] = [
   [[...REPLICA, "--replica", "file:///"], "its path is the root"],
   [[...REPLICA, "--replica", `file:///a/../${UUID}`], "its path is the root or has an empty"],
   [[...REPLICA, "--replica", "/dev/vdc"], "has no in-place mirrors yet"],
+  [[...ADD, "--s3-region", "eu-west-1"], "is not on S3"],
+  [[...REPLICA, "--replica", `s3://bkt/${UUID}`, "--s3-endpoint", "host:9000"], "not an http or"],
+  [
+    [...REPLICA, "--replica", `s3://bkt/${UUID}`, "--s3-endpoint", "http://u:p@host"],
+    "Cannot use the S3 endpoint",
+  ],
+  [[...REPLICA, "--replica", `s3://bkt/${UUID}`, "--s3-addressing", "dns"], "auto, path, host"],
   [[...ADD.slice(0, -4), "--uuid", "", ...ADD.slice(-2)], "--uuid: its value is empty"],
   [[...ADD.slice(0, -4), "--uuid", "123", ...ADD.slice(-2)], '--uuid: "123" is not a UUID'],
   [[...ADD, "--unix-socket", "x".repeat(108)], "its path has 108 bytes, more than 107"],
@@ -105,7 +112,7 @@ const IDENTITIES: readonly Row[] = [
 const LATER: readonly Row[] = [
   ...["-r", "--user-recovery", "-u", "--user-copy", "-p", "--unprivileged", "-z", "--zero-copy"]
     .map((flag): Row => [[...ADD, flag], "this version does not have it yet"]),
-  ...["-a", "--async-await", "--multi-cpus-affinity"]
+  ...["-a", "--async-await", "--mlock", "--multi-cpus-affinity"]
     .map((flag): Row => [[...NULL, flag], "this version does not have it yet"]),
   [[...ADD, "--force-startup-recover"], "Cannot use --force-startup-recover"],
   [[...ADD, "--local-pool-size", "1MiB"], "Cannot use --local-pool-size 1MiB"],

@@ -29,6 +29,20 @@ class Place {
     }).spawn();
   }
 
+  /** As {@link run}, with the output open a second time as file 9, as a shell may leave it. */
+  async runWithFile9(args: readonly string[]): Promise<Result> {
+    const command = [Deno.execPath(), "run", "-A", "--quiet", MAIN, ...args];
+    const child = new Deno.Command("/bin/sh", {
+      args: ["-c", '"$@" 9>&1', "sh", ...command],
+      cwd: this.directory,
+      env: { HYPER_IO_REPLICA_RUN_DIR: this.runDirectory },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    return await outcome(child);
+  }
+
   async run(args: readonly string[], env: Record<string, string> = {}): Promise<Result> {
     return await outcome(this.spawn(args, env));
   }
@@ -132,6 +146,15 @@ Deno.test("add passes on the error that stopped its daemon, with its exit code",
   assertEquals(place.files(), ["run"]);
   const foreground = await place.run(["add", ...REPLICA, "--foreground"], { FAKE_START: "fail" });
   assertEquals([foreground.code, foreground.stderr], [5, added.stderr]);
+});
+
+Deno.test("add leaves no file of its caller open in the daemon", async () => {
+  using place = new Place();
+  const added = await place.runWithFile9(["add", "null", "-n", "6"]);
+  assertEquals(added.code, 0, added.stderr);
+  const [pid] = place.pids();
+  assert(isAlive(pid), "output ends although the daemon lives");
+  assertEquals((await place.run(["stop", "-n", "6"])).code, 0);
 });
 
 Deno.test("add says so when its daemon dies without a word", async () => {
