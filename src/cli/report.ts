@@ -20,7 +20,9 @@ export function formatError(error: unknown, options: { json: boolean; debug: boo
     return JSON.stringify({ error: { ...report, exitCode: exitCodeOf(error) } }) + "\n";
   }
   const lines = [`${PROGRAM}: error: ${report.message}`];
-  const values = Object.entries(report.context ?? {}).map(([key, value]) => `${key}=${value}`);
+  const values = Object.entries(report.context ?? {})
+    .filter(([, value]) => !report.message.includes(String(value)))
+    .map(([key, value]) => `${key}=${value}`);
   if (values.length > 0) lines.push(`  with ${values.join(" ")}`);
   if (report.hint !== undefined) lines.push(`hint: ${report.hint}`);
   if (report.kind === "bug") {
