@@ -10,22 +10,25 @@ import { Readable } from "node:stream";
 import { crc32 } from "node:zlib";
 
 const SLICE_BYTES = 512 * 1024;
+/** What Linux lets a socket's send buffer grow to (net.ipv4.tcp_wmem). */
+const SYSTEM_BUFFER_BYTES = 4 * 1024 * 1024;
 
 export class BodyStream extends Readable {
   /** The whole body, for its hash. */
   readonly bytes: Uint8Array;
-  readonly #onProgress: () => void;
+  readonly #onProgress: (hiddenBytes: number) => void;
   #taken = 0;
   #ended = false;
 
-  constructor(bytes: Uint8Array, onProgress: () => void) {
+  /** `onProgress` hears how much the system may hold that has not left the machine yet. */
+  constructor(bytes: Uint8Array, onProgress: (hiddenBytes: number) => void) {
     super({ highWaterMark: SLICE_BYTES });
     this.bytes = bytes;
     this.#onProgress = onProgress;
   }
 
   override _read(): void {
-    this.#onProgress();
+    this.#onProgress(Math.min(this.#taken, SYSTEM_BUFFER_BYTES));
     const slice = this.bytes.subarray(this.#taken, this.#taken + SLICE_BYTES);
     if (slice.length === 0) {
       this.#ended = true;

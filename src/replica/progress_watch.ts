@@ -54,9 +54,9 @@ export class ProgressWatch {
     return this.#timedOut;
   }
 
-  /** Something moved. */
-  progress(): void {
-    this.#lastMs = this.#options.clock.nowMs();
+  /** Something moved. `graceMs`: for how long it may go on moving where nobody sees it. */
+  progress(graceMs = 0): void {
+    this.#lastMs = this.#options.clock.nowMs() + graceMs;
   }
 
   async #watch(): Promise<void> {

@@ -1,5 +1,5 @@
-// An object store that tries again: capped exponential backoff with full jitter around another
-// store's calls.
+// An object store that tries again: capped exponential backoff with jitter around another store's
+// calls.
 //
 // Invariants:
 // - A put under a condition is sent again only after a failure that is known to have had no effect.
@@ -9,6 +9,7 @@
 //
 // Callers: open.ts; the policy is the caller's: one-shot commands give up, the daemon never does.
 
+import { type BackoffLimits, backoffMs } from "../base/backoff.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { ReplicaError } from "../base/errors.ts";
 import type {
@@ -26,9 +27,7 @@ import { closedError, mayHaveTakenEffect, needsOperator, retryAfterMs } from "./
 export interface RetryPolicy {
   /** No new try starts later than this after the call began. */
   readonly maxElapsedMs: number;
-  /** Upper bound of the first wait; it doubles with every try. */
-  readonly firstDelayMs: number;
-  readonly maxDelayMs: number;
+  readonly backoff: BackoffLimits;
   /** Whether to wait for somebody to repair what waiting alone does not heal (keys, space). */
   readonly waitForOperator: boolean;
 }
@@ -36,16 +35,14 @@ export interface RetryPolicy {
 /** For commands that a person waits for. */
 export const ONE_SHOT_RETRY: RetryPolicy = {
   maxElapsedMs: 30_000,
-  firstDelayMs: 200,
-  maxDelayMs: 5_000,
+  backoff: { firstMs: 200, capMs: 5_000 },
   waitForOperator: false,
 };
 
 /** For the replicator of a running device: for as long as the pool or the dirty map can carry it. */
 export const DAEMON_RETRY: RetryPolicy = {
   maxElapsedMs: Infinity,
-  firstDelayMs: 200,
-  maxDelayMs: 30_000,
+  backoff: { firstMs: 200, capMs: 30_000 },
   waitForOperator: true,
 };
 
@@ -192,9 +189,9 @@ export class RetryStore implements ObjectStore {
   }
 
   #delayMs(error: unknown, attempts: number): number {
-    const { firstDelayMs, maxDelayMs } = this.#policy;
-    const ceilingMs = Math.min(maxDelayMs, firstDelayMs * 2 ** (attempts - 1));
-    return Math.max(this.#random() * ceilingMs, Math.min(retryAfterMs(error), maxDelayMs));
+    const { backoff } = this.#policy;
+    const asked = Math.min(retryAfterMs(error), backoff.capMs);
+    return Math.max(backoffMs(attempts - 1, this.#random(), backoff), asked);
   }
 
   async #wait(delayMs: number, call: Call): Promise<void> {

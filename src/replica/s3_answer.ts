@@ -40,6 +40,15 @@ export function conditionRefused(error: unknown, condition: PutCondition | undef
     error instanceof ReplicaError && /^(NoSuchKey|NotFound)$/.test(String(error.context.code));
 }
 
+/** Throws unless it was S3 that confirmed a delete: other servers say 200 to anything. */
+export function checkDeleted(
+  metadata: { httpStatusCode?: number; requestId?: string },
+  uri: string,
+): void {
+  if (metadata.httpStatusCode === 204 || metadata.requestId !== undefined) return;
+  throw dataError(`Cannot delete ${uri}: the answer is no S3`, { context: { effect: "unknown" } });
+}
+
 /** The whole object's size out of "bytes 0-9/100", checked against the range that was asked for. */
 export function wholeSize(header: string | undefined, range: ByteRange, uri: string): number {
   const match = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(header ?? "");

@@ -8,7 +8,7 @@
 
 import type { S3Client } from "@aws-sdk/client-s3";
 import type { Clock } from "../base/clock.ts";
-import type { BodyStream } from "./body_stream.ts";
+import { BodyStream } from "./body_stream.ts";
 import { ProgressWatch } from "./progress_watch.ts";
 import { s3Error } from "./s3_error.ts";
 import { createS3Client } from "./s3_client.ts";
@@ -27,10 +27,10 @@ export interface S3Request {
 export interface S3Sending {
   readonly client: S3Client;
   readonly abortSignal: AbortSignal;
-  /** To call whenever bytes came or went. */
+  /** To call whenever bytes came. */
   readonly progress: () => void;
-  /** Tells of the body, so that a failure before its end is known to have had no effect. */
-  readonly sending: (body: BodyStream) => BodyStream;
+  /** Makes the request's body: its progress counts, and so does how much of it has left. */
+  readonly body: (bytes: Uint8Array) => BodyStream;
 }
 
 export class S3Connection {
@@ -79,7 +79,7 @@ export class S3Connection {
       client: this.#client,
       abortSignal: watch.signal,
       progress: () => watch.progress(),
-      sending: (body) => (stream = body),
+      body: (bytes) => (stream = this.#bodyStream(bytes, watch)),
     };
     try {
       return await watch.run(() => Promise.race([aborted(watch.signal), body(sending)]));
@@ -87,6 +87,13 @@ export class S3Connection {
       const sent = (stream as BodyStream | null)?.sent ?? true;
       throw this.#failure(error, request, { timedOut: watch.timedOut, sent });
     }
+  }
+
+  /** While slices are taken, the next one's taking is progress enough; after the last, buffers drain. */
+  #bodyStream(bytes: Uint8Array, watch: ProgressWatch): BodyStream {
+    return new BodyStream(bytes, (hiddenBytes) => {
+      watch.progress(1000 * hiddenBytes / this.#settings.slowestBytesPerSecond);
+    });
   }
 
   #failure(error: unknown, request: S3Request, state: { timedOut: boolean; sent: boolean }) {

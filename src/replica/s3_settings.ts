@@ -30,6 +30,11 @@ export interface S3Options {
   readonly connectTimeoutMs?: number;
   /** Limit for a request that makes no progress in either direction. */
   readonly idleTimeoutMs?: number;
+  /**
+   * The slowest line that is still waited for while the system's buffers, which hide the progress
+   * of an upload's last megabytes, drain.
+   */
+  readonly slowestBytesPerSecond?: number;
 }
 
 export interface S3Settings {
@@ -42,12 +47,14 @@ export interface S3Settings {
   readonly caFile: string | undefined;
   readonly connectTimeoutMs: number;
   readonly idleTimeoutMs: number;
+  readonly slowestBytesPerSecond: number;
 }
 
 export type Environment = (name: string) => string | undefined;
 
 const CONNECT_TIMEOUT_MS = 10_000;
 const IDLE_TIMEOUT_MS = 30_000;
+const SLOWEST_BYTES_PER_SECOND = 64 * 1024;
 /** What servers other than AWS expect when they don't care. */
 const REGION_OF_CUSTOM_ENDPOINTS = "us-east-1";
 const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
@@ -65,6 +72,7 @@ export function resolveS3Settings(options: S3Options, env: Environment): S3Setti
     caFile: options.caFile ?? (env("AWS_CA_BUNDLE") || undefined),
     connectTimeoutMs: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
     idleTimeoutMs: options.idleTimeoutMs ?? IDLE_TIMEOUT_MS,
+    slowestBytesPerSecond: options.slowestBytesPerSecond ?? SLOWEST_BYTES_PER_SECOND,
   };
 }
 

@@ -19,7 +19,7 @@ import {
 } from "@aws-sdk/client-s3";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { dataError, type ReplicaError } from "../base/errors.ts";
-import { BodyStream, crc32Base64 } from "./body_stream.ts";
+import { crc32Base64 } from "./body_stream.ts";
 import { ChunkReader, totalBytes } from "./gather.ts";
 import { checkKey, compareKeys } from "./object_key.ts";
 import type {
@@ -39,6 +39,7 @@ import { type Environment, resolveS3Settings, type S3Options } from "./s3_settin
 import { uploadInParts } from "./s3_upload.ts";
 import { storeUnavailable } from "./store_error.ts";
 import {
+  checkDeleted,
   collect,
   conditionHeaders,
   conditionRefused,
@@ -202,7 +203,7 @@ export class S3Store implements ObjectStore {
     const output = await this.#connection.send(request, (sending) => {
       const command = new PutObjectCommand({
         ...this.#name(key),
-        Body: sending.sending(new BodyStream(bytes, sending.progress)),
+        Body: sending.body(bytes),
         ContentLength: bytes.length,
         ChecksumAlgorithm: "CRC32",
         ChecksumCRC32,
@@ -232,6 +233,8 @@ export class S3Store implements ObjectStore {
         });
         return sending.client.send(command, abortable(sending));
       });
+      // Any well-formed page, also a proxy's, would else pass for an empty list.
+      if (page.IsTruncated === undefined) throw listError(this.uri, "is none");
       for (const object of page.Contents ?? []) {
         const key = object.Key?.slice(connection.prefix.length) ?? "";
         // The marker object of a "folder" that some tools make is not one of ours.
@@ -257,9 +260,10 @@ export class S3Store implements ObjectStore {
     const { signal } = options;
     this.#check(key, signal);
     try {
-      await this.#connection.send({ verb: "delete", key, signal }, (sending) => {
+      const output = await this.#connection.send({ verb: "delete", key, signal }, (sending) => {
         return sending.client.send(new DeleteObjectCommand(this.#name(key)), abortable(sending));
       });
+      checkDeleted(output.$metadata, this.#connection.objectUri(key));
     } catch (error) {
       if (statusOf(error) !== 404 || isNoBucket(error)) throw error;
     }

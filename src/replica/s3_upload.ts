@@ -16,8 +16,9 @@ import {
   HeadObjectCommand,
   UploadPartCommand,
 } from "@aws-sdk/client-s3";
+import { backoffMs } from "../base/backoff.ts";
 import { ReplicaError } from "../base/errors.ts";
-import { BodyStream, crc32Base64 } from "./body_stream.ts";
+import { crc32Base64 } from "./body_stream.ts";
 import { ChunkReader, totalBytes } from "./gather.ts";
 import type { PutCondition, PutResult } from "./object_store.ts";
 import type { PartBuffers } from "./part_buffers.ts";
@@ -27,7 +28,6 @@ import { conditionHeaders, conditionRefused, etagIn } from "./s3_answer.ts";
 
 const PARTS_AT_ONCE = 2;
 const PART_ATTEMPTS = 3;
-const PART_RETRY_MS = 200;
 const UPLOAD_TAG = "upload";
 
 export interface UploadOptions {
@@ -132,7 +132,7 @@ async function sendPart(
           Key: connection.wireKey(key),
           UploadId: part.uploadId,
           PartNumber,
-          Body: sending.sending(new BodyStream(part.bytes, sending.progress)),
+          Body: sending.body(part.bytes),
           ContentLength: part.bytes.length,
           ChecksumAlgorithm: "CRC32",
           ChecksumCRC32,
@@ -146,7 +146,7 @@ async function sendPart(
       const again = error instanceof ReplicaError && error.kind === "unavailable" &&
         !needsOperator(error) && attempt < PART_ATTEMPTS;
       if (!again) throw error;
-      await connection.clock.sleep(PART_RETRY_MS * 2 ** attempt, signal);
+      await connection.clock.sleep(backoffMs(attempt - 1, Math.random()), signal);
     }
   }
 }
