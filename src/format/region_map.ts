@@ -133,18 +133,21 @@ export type RegionPageVerdict =
   | { readonly kind: "valid"; readonly page: RegionPage; readonly winner: number };
 
 /**
- * Chooses among the copies of the page that `expected` names: the highest valid sequence wins. A
+ * Chooses among the copies of the page that `expected` names; null stands for one that can't be read
+ * from the disk. The highest valid sequence wins. A
  * whole page of another device, map or number counts as absent.
  */
 export function chooseRegionPage(
-  copies: readonly Uint8Array[],
+  copies: readonly (Uint8Array | null)[],
   expected: Pick<RegionPage, "uuid" | "map" | "page" | "regionCount">,
 ): RegionPageVerdict {
   let best: { page: RegionPage; winner: number } | null = null;
   const reasons: string[] = [];
   let damaged = false;
   for (const [winner, bytes] of copies.entries()) {
-    const verdict = decodeRegionPage(bytes);
+    const verdict: PageVerdict<RegionPage> = bytes === null
+      ? { kind: "damaged", reason: "can't be read" }
+      : decodeRegionPage(bytes);
     if (verdict.kind !== "valid") {
       damaged ||= verdict.kind !== "absent";
       reasons.push(`copy ${winner}: ${verdict.kind === "damaged" ? verdict.reason : verdict.kind}`);

@@ -1,0 +1,143 @@
+// How a primary's metadata reads for people; programs get the report itself as JSON.
+
+import { formatSize } from "../base/units.ts";
+import { BlockDevice } from "../primary/block_device.ts";
+import {
+  inspectPrimary,
+  type MapReport,
+  type PageReport,
+  type PrimaryReport,
+  type SuperblockReport,
+} from "../primary/inspect_primary.ts";
+import { EXIT_CODES } from "../base/errors.ts";
+import type { Superblock } from "../format/superblock.ts";
+import type { Context } from "./context.ts";
+import { formatTable } from "./table.ts";
+
+/** Prints the metadata of a primary; exit code 3 when no superblock can be used. */
+export async function runInspectPrimary(
+  ctx: Context,
+  path: string,
+  { json }: { json: boolean },
+): Promise<number> {
+  const disk = await BlockDevice.open(path, { access: "read", buffered: "fallback" });
+  try {
+    const report = await inspectPrimary(disk);
+    ctx.stdout.write(json ? JSON.stringify(report, null, 2) + "\n" : primaryReportText(report));
+    return report.verdict === "valid" && report.reason === undefined ? 0 : EXIT_CODES.data;
+  } finally {
+    disk.close();
+  }
+}
+
+export function primaryReportText(report: PrimaryReport): string {
+  const sections = [
+    summary(report),
+    "superblock copies\n" + report.superblocks.map(superblockText).join(""),
+  ];
+  if (report.areas.length > 0) sections.push("layout\n" + areaTable(report));
+  if (report.flushLog.length > 0) sections.push("flush log\n" + flushLogTable(report));
+  if (report.maps.length > 0) sections.push("region maps\n" + report.maps.map(mapText).join(""));
+  return sections.join("\n");
+}
+
+function summary(report: PrimaryReport): string {
+  const rows: [string, string][] = [
+    ["primary", `${report.path}, ${exact(report.sizeBytes)}`],
+    ["verdict", verdictText(report)],
+    ...(report.superblock === undefined ? [] : superblockRows(report.superblock)),
+  ];
+  if (report.lastCno !== null) rows.push(["last checkpoint", String(report.lastCno)]);
+  return indented(rows, "");
+}
+
+function verdictText({ verdict, reason, redundant }: PrimaryReport): string {
+  if (verdict === "absent") return "not formatted: no superblock";
+  if (reason !== undefined) return `${verdict === "valid" ? "unusable" : verdict}: ${reason}`;
+  return redundant ? "valid" : "valid, but only one superblock copy has the newest state";
+}
+
+function superblockRows(superblock: Superblock): [string, string][] {
+  const { replicaRoot, uuid } = superblock;
+  return [
+    ["device uuid", uuid],
+    ["state", superblock.state],
+    ["replica", replicaRoot === "" ? "none" : `${replicaRoot}/${uuid}`],
+    ["device size", exact(superblock.deviceSizeBytes)],
+    ["region size", exact(superblock.regionBytes)],
+    ["replica blocks", `data ${superblock.dataBlockBytes}, meta ${superblock.metaBlockBytes}`],
+    ["created", timeText(superblock.createdMs)],
+    ["written", timeText(superblock.writtenMs)],
+    ["sequence", String(superblock.sequence)],
+  ];
+}
+
+function superblockText(copy: SuperblockReport, index: number): string {
+  const head = `  copy ${index} at ${copy.offsetBytes}: ${stateText(copy)}`;
+  if (copy.value !== undefined) {
+    const { sequence, uuid, state } = copy.value;
+    return `${head}, sequence ${sequence}, ${state}, ${uuid}\n`;
+  }
+  if (copy.suspect === undefined) return `${head}\n`;
+  const rows = Object.entries(copy.suspect)
+    .map(([name, value]): [string, string] => [name, String(value)]);
+  return `${head}\n    as it stands there, not to be believed:\n${indented(rows, "    ")}`;
+}
+
+function stateText<T>({ state, reason }: PageReport<T>): string {
+  if (state === "absent") return "nothing of ours";
+  return reason === undefined ? state : `${state}: ${reason}`;
+}
+
+function areaTable({ areas }: PrimaryReport): string {
+  const rows = areas.map(({ name, offsetBytes, lengthBytes }) => [
+    `  ${name}`,
+    String(offsetBytes),
+    String(lengthBytes),
+    formatSize(lengthBytes),
+  ]);
+  return formatTable(["  AREA", "OFFSET", "BYTES", ""], rows, { right: [1, 2, 3] });
+}
+
+function flushLogTable({ flushLog, superblock }: PrimaryReport): string {
+  const rows = flushLog.map((slot, index) => {
+    const record = slot.value;
+    if (record === undefined) return [`  ${index}`, stateText(slot)];
+    const foreign = superblock !== undefined && record.uuid !== superblock.uuid;
+    return [
+      `  ${index}`,
+      foreign ? `of device ${record.uuid}` : "valid",
+      String(record.sequence),
+      String(record.cno),
+      timeText(record.timeMs),
+      formatSize(record.committedBytes),
+    ];
+  });
+  return formatTable(["  SLOT", "STATE", "SEQUENCE", "CNO", "TIME", "BYTES"], rows);
+}
+
+function mapText(map: MapReport): string {
+  const pages = [
+    `${map.validPages} valid`,
+    `${map.absentPages} never written`,
+    `${map.damagedPages.length} damaged`,
+  ].join(", ");
+  const head = `  ${map.name}: ${map.setRegions} of ${map.regionCount} regions set; ` +
+    `${map.pages} ${map.pages === 1 ? "page" : "pages"}: ${pages}\n`;
+  const damaged = map.damagedPages.map(({ page, reason }) => `    page ${page}: ${reason}\n`);
+  return head + damaged.join("");
+}
+
+function indented(rows: readonly (readonly [string, string])[], indent: string): string {
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return rows.map(([name, value]) => `${indent}${name.padEnd(width)}  ${value}\n`).join("");
+}
+
+function exact(bytes: number): string {
+  return bytes < 1024 ? `${bytes} bytes` : `${formatSize(bytes)} (${bytes} bytes)`;
+}
+
+function timeText(ms: number): string {
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? `${ms} ms` : date.toISOString();
+}
