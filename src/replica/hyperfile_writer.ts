@@ -9,7 +9,7 @@
 
 import { invariant } from "../base/assert.ts";
 import { ReplicaError, usageError } from "../base/errors.ts";
-import type { CheckpointBatch } from "../replication/checkpoint_batch.ts";
+import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
 import { MiB } from "../base/units.ts";
 import { SEGMENT_ID_MAX } from "../format/block_ptr.ts";
 import { nodeBytes, type NodeWords, rootWords } from "../format/bmap.ts";
@@ -160,6 +160,11 @@ export class HyperfileWriter {
   /** The newest published checkpoint; 0 before the first. */
   get lastCno(): number {
     return this.#base.inode.lastCno;
+  }
+
+  /** Etag of the inode as this writer last read or wrote it. */
+  get inodeEtag(): string {
+    return this.#base.etag;
   }
 
   get sizeBytes(): number {

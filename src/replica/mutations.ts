@@ -2,7 +2,7 @@
 // the order in which the segment will hold it.
 
 import { invariant } from "../base/assert.ts";
-import type { CheckpointBatch } from "../replication/checkpoint_batch.ts";
+import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
 import { ZERO_BLOCK_HI, ZERO_BLOCK_LO } from "../format/block_ptr.ts";
 
 /** How zero blocks are stored: as no key at all, or as a pointer to the zero block. */

@@ -1,12 +1,12 @@
 // Coalesces the writes between two checkpoints: of several writes to a block the last one wins, a
 // zeroing wins over the writes before it and loses against those after it. Pure: it sees positions,
-// never bytes, but for the question whether a block is all zeros.
+// never bytes.
 //
 // Each data block becomes one double, block * 2^17 + ordinal, so that one native sort brings equal
 // blocks together in the order of their writes. Hence the two limits below.
 
 import { invariant } from "../base/assert.ts";
-import type { BlockRange } from "./checkpoint_batch.ts";
+import type { BlockRange } from "../format/checkpoint_batch.ts";
 
 /** Blocks, and zeroings, that one checkpoint can gather: 512 MiB of 4 KiB blocks. */
 export const COALESCE_LIMIT = 2 ** 17;
@@ -62,10 +62,9 @@ export class Coalescer {
   }
 
   /** The net effect of all that was added; the coalescer is empty again afterwards. */
-  take(isZero: (position: number) => boolean): Coalesced {
+  take(): Coalesced {
     const keys = this.#keys.subarray(0, this.#dataCount).sort();
     const covering = new ZeroingSweep(this.#zeroings);
-    const zeros: BlockRange[] = this.#zeroings.slice();
     const blocks: number[] = [];
     const positions: number[] = [];
     for (let i = 0; i < keys.length; i++) {
@@ -73,18 +72,14 @@ export class Coalescer {
       if (i + 1 < keys.length && keys[i + 1] < (block + 1) * COALESCE_LIMIT) continue;
       const ordinal = keys[i] - block * COALESCE_LIMIT;
       if (covering.lastOrdinalOver(block) > ordinal) continue;
-      const position = this.#positions[ordinal];
-      if (isZero(position)) {
-        zeros.push({ startBlock: block, blockCount: 1 });
-      } else {
-        blocks.push(block);
-        positions.push(position);
-      }
+      blocks.push(block);
+      positions.push(this.#positions[ordinal]);
     }
+    const zeroRanges = subtract(union(this.#zeroings), blocks);
     this.#zeroings = [];
     this.#dataCount = 0;
     this.#ordinal = 0;
-    return { blocks, positions, zeroRanges: subtract(union(zeros), blocks) };
+    return { blocks, positions, zeroRanges };
   }
 }
 

@@ -2,7 +2,7 @@
 // pool has no more or the checkpoint is full. The units stay taken, and their bytes in place, until
 // the replicator releases them after the commit: nothing is copied here.
 
-import type { CheckpointBatch } from "../replication/checkpoint_batch.ts";
+import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
 import { Coalescer } from "../replication/coalesce.ts";
 import type { SharedViews } from "../shared/layout.ts";
 import { ENTRY_EMPTY, ENTRY_ZERO, type Pool } from "../shared/pool.ts";
@@ -20,14 +20,12 @@ export class Collector {
   readonly #pool: Pool;
   readonly #coalescer: Coalescer;
   readonly #memory: Uint8Array<SharedArrayBuffer>;
-  readonly #memoryWords: Int32Array<SharedArrayBuffer>;
   #position: number;
 
   constructor(views: SharedViews, pool: Pool, limitBlocks: number) {
     this.#pool = pool;
     this.#coalescer = new Coalescer(limitBlocks);
     this.#memory = views.memory;
-    this.#memoryWords = new Int32Array(views.memory.buffer);
     this.#position = pool.tail();
   }
 
@@ -71,7 +69,7 @@ export class Collector {
   #take(): CheckpointBatch {
     const pool = this.#pool;
     const memory = this.#memory;
-    const { blocks, positions, zeroRanges } = this.#coalescer.take((at) => this.#isZero(at));
+    const { blocks, positions, zeroRanges } = this.#coalescer.take();
     return {
       blockCount: blocks.length,
       blockIndex: (i) => blocks[i],
@@ -81,13 +79,5 @@ export class Collector {
       },
       zeroRanges,
     };
-  }
-
-  #isZero(position: number): boolean {
-    const words = this.#memoryWords;
-    const first = this.#pool.unitOffset(position) / 4;
-    const end = first + this.#pool.unitBytes / 4;
-    for (let i = first; i < end; i++) if (words[i] !== 0) return false;
-    return true;
   }
 }

@@ -17,7 +17,7 @@ import { invariant } from "../base/assert.ts";
 import { alignDown, alignUp, MiB } from "../base/units.ts";
 import type { ByteSpan } from "../primary/device_data.ts";
 import { needsOperator } from "../replica/store_error.ts";
-import type { BlockRange, CheckpointBatch } from "../replication/checkpoint_batch.ts";
+import type { BlockRange, CheckpointBatch } from "../format/checkpoint_batch.ts";
 
 export const SYNC_BATCH_BYTES = 16 * MiB;
 const READ_BYTES = MiB;

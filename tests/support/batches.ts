@@ -1,6 +1,6 @@
 // Batches for tests of the Hyperfile.
 
-import type { BlockRange, CheckpointBatch } from "../../src/replication/checkpoint_batch.ts";
+import type { BlockRange, CheckpointBatch } from "../../src/format/checkpoint_batch.ts";
 
 /** A batch of blocks by index, and zero ranges; sorts both. */
 export function batchOf(

@@ -1,7 +1,7 @@
 // A Hyperfile and its shadow: random histories of writes, zeroing, commits, staged commits and
 // reopening, with every published checkpoint remembered.
 
-import type { BlockRange, CheckpointBatch } from "../../src/replication/checkpoint_batch.ts";
+import type { BlockRange, CheckpointBatch } from "../../src/format/checkpoint_batch.ts";
 import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
 import { HyperfileWriter, type WriterOptions } from "../../src/replica/hyperfile_writer.ts";
 import { assert, assertEquals } from "./assert.ts";
