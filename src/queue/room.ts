@@ -5,16 +5,28 @@ import { openLibc, PR_SET_IO_FLUSHER } from "../../ffi/libc.ts";
 import { SharedArea, type SharedAreaHandle } from "../../ffi/memory.ts";
 import { UblkQueue } from "../ublk/queue.ts";
 import { Ring } from "../ublk/ring.ts";
+import { Doorbells } from "../shared/doorbells.ts";
+import { type SharedLayout, sharedViews } from "../shared/layout.ts";
 import type { RequestHandler } from "./handler.ts";
 import { QueueLoop } from "./loop.ts";
 import { LoopHandler } from "./loop_handler.ts";
 import { NullHandler } from "./null_handler.ts";
+import { ReplicaHandler } from "./replica_handler.ts";
 import { TargetQueue } from "./target_queue.ts";
 
 /** What a queue room needs of its target. `counters` is one row of COUNTER_ROW doubles. */
 export type QueueTarget =
   | { readonly type: "null"; readonly counters: SharedArrayBuffer }
-  | { readonly type: "loop"; readonly counters: SharedArrayBuffer; readonly primaryFd: number };
+  | { readonly type: "loop"; readonly counters: SharedArrayBuffer; readonly primaryFd: number }
+  | {
+    readonly type: "replica";
+    readonly primaryFd: number;
+    /** The memory that all rooms of the device share, and its map. */
+    readonly shared: SharedArrayBuffer;
+    readonly layout: SharedLayout;
+    /** The doorbells of all queues. */
+    readonly doorbellFds: readonly number[];
+  };
 
 export interface QueueRoomOptions {
   readonly queueId: number;
@@ -63,7 +75,7 @@ export class QueueRoom {
       const queue = UblkQueue.open({ ...options, ring, bufferAddress: buffers.address });
       const primaryFd = options.target.type === "null" ? -1 : options.target.primaryFd;
       const target = new TargetQueue({ ring, queue, primaryFd });
-      const handler = openHandler(options.target, target);
+      const handler = openHandler(options.target, target, options.queueId);
       const control = new Int32Array(options.control);
       const { doorbellFd } = options;
       const loop = new QueueLoop({ ring, queue, target, handler, doorbellFd, control });
@@ -98,12 +110,17 @@ export class QueueRoom {
   }
 }
 
-function openHandler(target: QueueTarget, queue: TargetQueue): RequestHandler {
+function openHandler(target: QueueTarget, queue: TargetQueue, qid: number): RequestHandler {
   switch (target.type) {
     case "null":
       return new NullHandler(queue, new Float64Array(target.counters));
     case "loop":
       return new LoopHandler(queue, new Float64Array(target.counters));
+    case "replica": {
+      const views = sharedViews(target.shared, target.layout);
+      const doorbells = Doorbells.ofEventfds(views, target.doorbellFds);
+      return new ReplicaHandler({ qid, queue, views, doorbells });
+    }
   }
 }
 

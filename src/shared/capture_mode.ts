@@ -2,8 +2,8 @@
 //
 //   CAPTURING --(replication ended for good)--> DETACHED
 //
-// DETACHED is entered only after the primary's superblock says durably that the replica is behind
-// (promise 5), never left while the device runs, and wakes every request that waits for the pool.
+// DETACHED is never left while the device runs, and wakes every request that waits for the pool. The
+// primary's superblock is `active` all along, so the next start knows that the replica is behind.
 
 import { type SharedViews, WORD } from "./layout.ts";
 

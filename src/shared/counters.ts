@@ -21,6 +21,8 @@ export const QUEUE_COUNTER = {
   poolWaits: 11,
   /** Writes that did not cover whole replica blocks: their blocks were read back. */
   readBacks: 12,
+  /** Entries published to the pool. */
+  captured: 13,
 } as const;
 
 /** Columns of the replicator's row. */
@@ -37,16 +39,14 @@ export const REPLICATOR_COUNTER = {
   /** Operations and bytes taken from the pool and committed. */
   committedOperations: 5,
   drainedBytes: 6,
-  /** Operations published and not yet committed (goes up and down). */
-  pendingOperations: 7,
   /** Milliseconds since the epoch at which the oldest entry not yet committed was seen; 0: none. */
-  oldestPendingMs: 8,
-  commitErrors: 9,
+  oldestPendingMs: 7,
+  commitErrors: 8,
   /** Duration of the last commit in milliseconds. */
-  lastCommitTookMs: 10,
-  putRequests: 11,
+  lastCommitTookMs: 9,
+  putRequests: 10,
   /** Requests repeated by the store's retry layer. */
-  storeRetries: 12,
+  storeRetries: 11,
 } as const;
 
 /** Index in `counters` of the first column of queue `qid`. */

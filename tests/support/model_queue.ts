@@ -1,0 +1,157 @@
+// A stand-in for a queue's TargetQueue: requests come from the test, I/O on a primary in memory takes
+// effect and completes in an order that the seed decides, and may fail half way.
+
+import type { RequestQueue } from "../../src/queue/replica_handler.ts";
+import type { RequestHandler } from "../../src/queue/handler.ts";
+import type { SharedViews } from "../../src/shared/layout.ts";
+import { SECTOR } from "../../src/base/units.ts";
+import { assert } from "./assert.ts";
+import type { Prng } from "./prng.ts";
+
+const EIO = 5;
+
+export interface ModelRequest {
+  readonly op: number;
+  readonly flags: number;
+  readonly startSector: number;
+  readonly sectors: number;
+}
+
+interface ModelIo {
+  readonly tag: number;
+  readonly stage: number;
+  /** Bytes done, or -errno. */
+  readonly res: number;
+  /** Changes the primary or the buffer; null once that is done. */
+  effect: (() => void) | null;
+}
+
+export class ModelQueue implements RequestQueue {
+  readonly inFlight: ModelIo[] = [];
+  readonly results = new Map<number, number>();
+  readonly #requests: (ModelRequest | null)[];
+  readonly #random: Prng;
+  readonly #primary: Uint8Array;
+  readonly #memory: Uint8Array;
+  readonly #bufferOffset: number;
+  readonly #strideBytes: number;
+  /** One change of the primary in so many fails half way; 0: none. Reads never fail. */
+  readonly #failOneIn: number;
+
+  constructor(
+    views: SharedViews,
+    options: { qid: number; primary: Uint8Array; random: Prng; failOneIn: number },
+  ) {
+    const { depth, tagStrideBytes, tagBuffersOffset } = views.layout;
+    this.#requests = Array(depth).fill(null);
+    this.#random = options.random;
+    this.#primary = options.primary;
+    this.#memory = views.memory;
+    this.#strideBytes = tagStrideBytes;
+    this.#bufferOffset = tagBuffersOffset + options.qid * depth * tagStrideBytes;
+    this.#failOneIn = options.failOneIn;
+  }
+
+  freeTag(): number {
+    return this.#requests.indexOf(null);
+  }
+
+  get busy(): boolean {
+    return this.#requests.some((request) => request !== null);
+  }
+
+  buffer(tag: number): Uint8Array {
+    const offset = this.#bufferOffset + tag * this.#strideBytes;
+    return this.#memory.subarray(offset, offset + this.#strideBytes);
+  }
+
+  issue(tag: number, request: ModelRequest, handler: RequestHandler): void {
+    this.#requests[tag] = request;
+    handler.start(tag);
+  }
+
+  /** Lets one I/O take effect or complete; false when none is in flight. */
+  step(handler: RequestHandler): boolean {
+    if (this.inFlight.length === 0) return false;
+    const index = this.#random.below(this.inFlight.length);
+    const io = this.inFlight[index];
+    if (io.effect !== null) {
+      io.effect();
+      io.effect = null;
+      return true;
+    }
+    this.inFlight.splice(index, 1);
+    handler.complete(io.tag, io.stage, io.res);
+    return true;
+  }
+
+  op(tag: number): number {
+    return this.#request(tag).op;
+  }
+
+  flags(tag: number): number {
+    return this.#request(tag).flags;
+  }
+
+  startSector(tag: number): number {
+    return this.#request(tag).startSector;
+  }
+
+  sectors(tag: number): number {
+    return this.#request(tag).sectors;
+  }
+
+  finish(tag: number, result: number): void {
+    assert(this.#requests[tag] !== null, "a request is answered once");
+    this.#requests[tag] = null;
+    this.results.set(result, (this.results.get(result) ?? 0) + 1);
+  }
+
+  readPrimary(tag: number, stage: number, offset: number, skip: number, length: number): void {
+    assert(skip + length <= this.#strideBytes, "a read fits the tag's buffer");
+    assert(offset >= 0 && offset + length <= this.#primary.length, "a read lies on the device");
+    this.#submit(tag, stage, length, () => {
+      this.buffer(tag).set(this.#primary.subarray(offset, offset + length), skip);
+    }, null);
+  }
+
+  writePrimary(tag: number, stage: number, offset: number, length: number): void {
+    const sectors = length / SECTOR;
+    this.#submit(tag, stage, length, () => this.#write(tag, offset, sectors), () => {
+      this.#write(tag, offset, this.#random.below(sectors + 1));
+    });
+  }
+
+  flushPrimary(tag: number, stage: number): void {
+    this.#submit(tag, stage, 0, () => {}, null);
+  }
+
+  zeroPrimary(tag: number, stage: number, offset: number, length: number): void {
+    this.#submit(tag, stage, 0, () => this.#primary.fill(0, offset, offset + length), () => {
+      const done = this.#random.below(length / SECTOR + 1) * SECTOR;
+      this.#primary.fill(0, offset, offset + done);
+    });
+  }
+
+  #write(tag: number, offset: number, sectors: number): void {
+    this.#primary.set(this.buffer(tag).subarray(0, sectors * SECTOR), offset);
+  }
+
+  #request(tag: number): ModelRequest {
+    const request = this.#requests[tag];
+    assert(request !== null, "only a tag with a request is looked at");
+    return request;
+  }
+
+  /** `part` is what an I/O that fails leaves behind; null for one that never fails. */
+  #submit(
+    tag: number,
+    stage: number,
+    res: number,
+    whole: () => void,
+    part: (() => void) | null,
+  ): void {
+    const fails = part !== null && this.#failOneIn > 0 && this.#random.oneIn(this.#failOneIn);
+    this.inFlight.push({ tag, stage, res: fails ? -EIO : res, effect: fails ? part : whole });
+  }
+}
