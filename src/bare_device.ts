@@ -13,6 +13,7 @@ import type { CountersReport, StatsReport, StatusReport } from "./control/protoc
 import { RateMeter } from "./control/rate_meter.ts";
 import type { DeviceParameters, RunningDevice, StopProgress } from "./control/running_device.ts";
 import { UblkDevice } from "./device.ts";
+import { countersReport, throughputReport } from "./control/device_report.ts";
 
 /** Opens the target and starts its device; a failure, or `signal`, leaves nothing behind. */
 export async function startBareDevice(
@@ -60,7 +61,6 @@ class BareDevice implements RunningDevice {
 
   status(): StatusReport {
     const { path, sizeBytes } = this.#device.parameters;
-    const rates = this.#meter.perSecond();
     return {
       version: deno.version,
       uuid: null,
@@ -75,13 +75,7 @@ class BareDevice implements RunningDevice {
       pool: null,
       lag: null,
       checkpoint: null,
-      throughput: {
-        readBytesPerSecond: rates.readBytes,
-        writeBytesPerSecond: rates.writtenBytes,
-        readsPerSecond: rates.reads,
-        writesPerSecond: rates.writes,
-        replicatedBytesPerSecond: 0,
-      },
+      throughput: throughputReport(this.#meter.perSecond()),
       counters: this.#counters(),
       replicaErrors: null,
       messages: [],
@@ -93,18 +87,6 @@ class BareDevice implements RunningDevice {
   }
 
   #counters(): CountersReport {
-    const target = this.#target;
-    return {
-      reads: target.counter("reads"),
-      readBytes: target.counter("readBytes"),
-      writes: target.counter("writes"),
-      writtenBytes: target.counter("writtenBytes"),
-      flushes: target.counter("flushes"),
-      discards: target.counter("discards"),
-      discardedBytes: target.counter("discardedBytes"),
-      writeZeroes: target.counter("writeZeroes"),
-      zeroedBytes: target.counter("zeroedBytes"),
-      errors: target.counter("errors"),
-    };
+    return countersReport((name) => this.#target.counter(name));
   }
 }

@@ -1,9 +1,9 @@
 // From a checked configuration to a running device, whatever its target.
 
 import { startBareDevice } from "./bare_device.ts";
-import { usageError } from "./base/errors.ts";
 import type { DeviceConfig } from "./config.ts";
 import type { RunningDevice } from "./control/running_device.ts";
+import { startReplicaDevice } from "./replica_device.ts";
 
 /** Builds and starts a device; a failure, or `signal`, leaves nothing behind. */
 export function startDevice(config: DeviceConfig, signal: AbortSignal): Promise<RunningDevice> {
@@ -13,6 +13,6 @@ export function startDevice(config: DeviceConfig, signal: AbortSignal): Promise<
     case "loop":
       return startBareDevice(config, target, signal);
     case "replica":
-      return Promise.reject(usageError("Cannot start the device: replicas are not connected yet"));
+      return startReplicaDevice(config, target, signal);
   }
 }

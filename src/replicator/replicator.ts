@@ -8,12 +8,13 @@
 // - the order of the three steps is that of R12: a crash between any two is recognised at start-up.
 //
 // An error that time does not heal (a foreign writer, a contradiction in stored bytes) ends
-// replication: the superblock is marked first, then capturing stops and the device goes on locally.
+// replication: capturing stops and the device goes on locally. The primary's superblock says `active`
+// for as long as a daemon runs and only a drained stop makes it `clean`, so the next start knows that
+// the replica is behind (promise 5).
 
-import { backoffMs } from "../base/backoff.ts";
 import type { Clock } from "../base/clock.ts";
-import { type ErrorKind, messageOf, ReplicaError } from "../base/errors.ts";
-import type { CheckpointBatch } from "../replication/checkpoint_batch.ts";
+import { type ErrorKind, ReplicaError } from "../base/errors.ts";
+import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
 import { checkpointDueInMs, type CheckpointLimits } from "../replication/checkpoint_policy.ts";
 import { ReplicatorBell } from "../shared/bell.ts";
 import { detachCapture } from "../shared/capture_mode.ts";
@@ -21,6 +22,7 @@ import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/cou
 import { type SharedViews, WORD } from "../shared/layout.ts";
 import { Pool } from "../shared/pool.ts";
 import { type Collected, Collector } from "./collector.ts";
+import { untilDone } from "./patience.ts";
 
 /** While writes are pending the replicator looks at the clock this often. */
 const TICK_MS = 20;
@@ -42,8 +44,6 @@ export interface CheckpointWriter {
 export interface CommitJournal {
   /** A checkpoint is on the replica; durable on return. */
   recordCommit(commit: { cno: number; committedMs: number; segmentBytes: number }): Promise<void>;
-  /** From now on the replica misses writes; durable on return. */
-  recordDivergence(reason: string): Promise<void>;
 }
 
 export type ReplicatorState = "replicating" | "retrying" | "detached" | "stopped";
@@ -51,8 +51,8 @@ export type ReplicatorState = "replicating" | "retrying" | "detached" | "stopped
 /** What changed, for the log and for `status`. */
 export interface ReplicatorEvent {
   readonly state: ReplicatorState;
-  readonly message?: string;
-  readonly kind?: ErrorKind;
+  /** Why, where an error brought it about. */
+  readonly error?: ReplicaError;
 }
 
 export interface ReplicatorOptions {
@@ -152,7 +152,7 @@ export class Replicator {
   }
 
   #drained(): boolean {
-    return this.#stopping && this.#pool.usedUnits() === 0;
+    return this.#stopping && (this.#state === "detached" || this.#pool.usedUnits() === 0);
   }
 
   #urgent(): boolean {
@@ -197,11 +197,12 @@ export class Replicator {
     const committing = new AbortController();
     const watching = this.#watch(committing.signal);
     try {
-      const receipt = await this.#commit(collected.batch);
+      const { writer } = this.#options;
+      const receipt = await this.#persist("unavailable", () => writer.commit(collected.batch));
       await this.#settle(collected, receipt, clock.nowMs() - this.#lastCutMs);
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
-      if (error.kind !== "closed") await this.#detach(error);
+      if (error.kind !== "closed") this.#detach(error);
     } finally {
       committing.abort();
       await watching;
@@ -217,38 +218,29 @@ export class Replicator {
     }
   }
 
-  /** Commits, however often it takes; throws what time does not heal, and `closed` when abandoned. */
-  async #commit(batch: CheckpointBatch): Promise<CommitReceipt> {
-    const { writer, clock, random } = this.#options;
-    for (let attempt = 0;; attempt++) {
-      try {
-        const receipt = await writer.commit(batch);
-        if (this.#state === "retrying") this.#enter({ state: "replicating" });
-        return receipt;
-      } catch (error) {
-        if (!(error instanceof ReplicaError) || error.kind !== "unavailable") throw error;
-        this.#counters[COUNTER.commitErrors]++;
-        this.#enter({ state: "retrying", message: error.message, kind: error.kind });
-        await clock.sleep(backoffMs(attempt, random()), this.#abandon.signal);
-        if (this.#abandon.signal.aborted) {
-          throw new ReplicaError("closed", "Cannot commit: the replicator was told to give up", {
-            cause: error,
-          });
-        }
-      }
-    }
+  /** Runs a step of a commit, however often it takes. */
+  async #persist<T>(healing: ErrorKind, step: () => Promise<T>): Promise<T> {
+    const { clock, random } = this.#options;
+    const { signal } = this.#abandon;
+    const onRetry = (error: ReplicaError) => {
+      this.#counters[COUNTER.commitErrors]++;
+      this.#enter({ state: "retrying", error });
+    };
+    const result = await untilDone({ clock, random, signal, onRetry }, healing, step);
+    if (this.#state === "retrying") this.#enter({ state: "replicating" });
+    return result;
   }
 
   async #settle(collected: Collected, receipt: CommitReceipt, tookMs: number): Promise<void> {
     const { clock, journal } = this.#options;
     const committedMs = clock.wallMs();
     const { cno, segmentBytes } = receipt;
-    try {
-      await journal.recordCommit({ cno, committedMs, segmentBytes });
-    } catch (error) {
-      // The checkpoint is on the replica: start-up adopts it when the flush log is behind.
-      this.#enter({ state: this.#state, message: `Flush log not written: ${messageOf(error)}` });
-    }
+    // Without its record no later commit begins: start-up can explain a replica that is one commit
+    // ahead of the flush log, not more.
+    await this.#persist(
+      "kernel",
+      () => journal.recordCommit({ cno, committedMs, segmentBytes }),
+    );
     const counters = this.#counters;
     counters[COUNTER.lastCno] = cno;
     counters[COUNTER.lastCommitMs] = committedMs;
@@ -267,20 +259,10 @@ export class Replicator {
     if (this.#queuesWait()) this.#options.wakeQueues();
   }
 
-  async #detach(error: ReplicaError): Promise<void> {
-    const { journal, views, wakeQueues, clock } = this.#options;
-    for (let attempt = 0; !this.#abandon.signal.aborted; attempt++) {
-      try {
-        await journal.recordDivergence(error.message);
-        break;
-      } catch (cause) {
-        // Until the primary knows, capturing must go on: writes wait rather than be forgotten.
-        this.#enter({ state: "retrying", message: `Superblock not written: ${messageOf(cause)}` });
-        await clock.sleep(backoffMs(attempt, this.#options.random()), this.#abandon.signal);
-      }
-    }
+  #detach(error: ReplicaError): void {
+    const { views, wakeQueues } = this.#options;
     detachCapture(views);
-    this.#enter({ state: "detached", message: error.message, kind: error.kind });
+    this.#enter({ state: "detached", error });
     this.#discard();
     wakeQueues();
   }

@@ -6,7 +6,7 @@ import { SegmentHeader } from "../../src/format/segment.ts";
 import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
 import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
 import type { ObjectBody, PutResult } from "../../src/replica/object_store.ts";
-import type { CheckpointBatch } from "../../src/replication/checkpoint_batch.ts";
+import type { CheckpointBatch } from "../../src/format/checkpoint_batch.ts";
 import { MemoryStore } from "../support/memory_store.ts";
 import { Prng } from "../support/prng.ts";
 

@@ -1,0 +1,190 @@
+// A running io-replica device: the ublk device, its target, and what both have to tell.
+
+import deno from "../deno.json" with { type: "json" };
+import { systemClock } from "./base/clock.ts";
+import { formatSize } from "./base/units.ts";
+import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
+import type {
+  CheckpointReport,
+  CountersReport,
+  LagReport,
+  PoolReport,
+  StatsReport,
+  StatusReport,
+} from "./control/protocol.ts";
+import { RateMeter } from "./control/rate_meter.ts";
+import type { DeviceParameters, RunningDevice, StopProgress } from "./control/running_device.ts";
+import { UblkDevice } from "./device.ts";
+import { countersReport, throughputReport } from "./control/device_report.ts";
+import { ReplicaTarget } from "./replica_target.ts";
+import {
+  QUEUE_COUNTER,
+  REPLICATOR_COUNTER,
+  replicatorCounters,
+  sumQueues,
+} from "./shared/counters.ts";
+import { WORD } from "./shared/layout.ts";
+
+const PROGRESS_MS = 500;
+
+/** Opens both sides and starts the device; a failure, or `signal`, leaves nothing behind. */
+export async function startReplicaDevice(
+  config: DeviceConfig,
+  target: ReplicaTargetConfig,
+  signal: AbortSignal,
+): Promise<RunningDevice> {
+  const opened = await ReplicaTarget.open(config, target, signal);
+  const device = await UblkDevice.start(config, opened, { signal });
+  return new ReplicaDevice(target, opened, device);
+}
+
+class ReplicaDevice implements RunningDevice {
+  readonly ended: Promise<void>;
+  readonly #config: ReplicaTargetConfig;
+  readonly #target: ReplicaTarget;
+  readonly #device: UblkDevice;
+  readonly #meter: RateMeter<keyof CountersReport | "drainedBytes">;
+  readonly #startedMs = systemClock.wallMs();
+  #stopping = false;
+
+  constructor(config: ReplicaTargetConfig, target: ReplicaTarget, device: UblkDevice) {
+    this.#config = config;
+    this.#target = target;
+    this.#device = device;
+    this.#meter = new RateMeter(systemClock, () => ({
+      ...this.#counters(),
+      drainedBytes: this.#replicator("drainedBytes"),
+    }));
+    this.ended = device.ended.finally(() => this.#meter.close());
+    this.ended.catch(() => undefined); // whoever cares has a handler of his own
+  }
+
+  get parameters(): DeviceParameters {
+    return this.#device.parameters;
+  }
+
+  async stop(onProgress?: (progress: StopProgress) => void): Promise<void> {
+    this.#stopping = true;
+    const report = () =>
+      onProgress?.({ stage: "draining the pool", pendingBytes: this.#pendingBytes() });
+    report();
+    const timer = setInterval(report, PROGRESS_MS);
+    try {
+      await this.#device.stop();
+    } finally {
+      clearInterval(timer);
+    }
+  }
+
+  status(): StatusReport {
+    const { path, sizeBytes } = this.#device.parameters;
+    const rates = this.#meter.perSecond();
+    const { lastError } = this.#target.state;
+    return {
+      version: deno.version,
+      uuid: this.#config.uuid,
+      device: path,
+      target: "replica",
+      mode: this.#mode(),
+      pid: Deno.pid,
+      startedMs: this.#startedMs,
+      deviceSizeBytes: sizeBytes,
+      primary: this.#config.path,
+      replicaUri: this.#config.replica.uri,
+      pool: this.#poolReport(),
+      lag: this.#lagReport(),
+      checkpoint: this.#checkpointReport(),
+      throughput: throughputReport(rates, rates.drainedBytes),
+      counters: this.#counters(),
+      replicaErrors: {
+        retries: this.#replicator("storeRetries"),
+        failedCommits: this.#replicator("commitErrors"),
+        last: lastError,
+      },
+      messages: this.#messages(),
+    };
+  }
+
+  stats(): StatsReport {
+    const counters: Record<string, number> = {};
+    for (const name of Object.keys(QUEUE_COUNTER)) {
+      counters[name] = this.#queues(name as keyof typeof QUEUE_COUNTER);
+    }
+    for (const name of Object.keys(REPLICATOR_COUNTER)) {
+      counters[name] = this.#replicator(name as keyof typeof REPLICATOR_COUNTER);
+    }
+    return { takenMs: systemClock.wallMs(), counters };
+  }
+
+  #mode(): string {
+    if (this.#stopping) return "stopping";
+    const { replicator } = this.#target.state;
+    return replicator === "detached" || replicator === "failed" ? "detached" : "logging";
+  }
+
+  #poolReport(): PoolReport {
+    const words = this.#target.views?.words;
+    return {
+      sizeBytes: this.#config.poolBytes,
+      usedBytes: this.#pendingBytes(),
+      waitingTags: words ? Atomics.load(words, WORD.poolWaiters) : 0,
+    };
+  }
+
+  #lagReport(): LagReport {
+    const oldestMs = this.#replicator("oldestPendingMs");
+    return {
+      bytes: this.#pendingBytes(),
+      operations: Math.max(0, this.#queues("captured") - this.#replicator("committedOperations")),
+      seconds: oldestMs === 0 ? 0 : Math.max(0, systemClock.wallMs() - oldestMs) / 1000,
+    };
+  }
+
+  #checkpointReport(): CheckpointReport {
+    const cno = this.#replicator("lastCno");
+    const committedMs = this.#replicator("lastCommitMs");
+    return {
+      cno: cno === 0 ? null : cno,
+      committedMs: committedMs === 0 ? null : committedMs,
+      ageSeconds: committedMs === 0 ? null : (systemClock.wallMs() - committedMs) / 1000,
+    };
+  }
+
+  #messages(): string[] {
+    const messages: string[] = [];
+    const { replicator, lastError } = this.#target.state;
+    const why = lastError?.message ?? "unknown";
+    if (replicator === "detached" || replicator === "failed") {
+      messages.push(`Replication has ended, the device works locally only: ${why}`);
+    } else if (replicator === "retrying") {
+      messages.push(`The replica does not answer, writes gather in the pool: ${why}`);
+    }
+    const pool = this.#poolReport();
+    if (pool.waitingTags > 0) {
+      messages.push(
+        `The pool of ${formatSize(pool.sizeBytes)} is full: ` +
+          `${pool.waitingTags} writes wait for the replica`,
+      );
+    }
+    return messages;
+  }
+
+  #pendingBytes(): number {
+    const { pool } = this.#target;
+    return pool ? pool.usedUnits() * pool.unitBytes : 0;
+  }
+
+  #counters(): CountersReport {
+    return countersReport((name) => this.#queues(name));
+  }
+
+  #queues(name: keyof typeof QUEUE_COUNTER): number {
+    const { views } = this.#target;
+    return views ? sumQueues(views, QUEUE_COUNTER[name]) : 0;
+  }
+
+  #replicator(name: keyof typeof REPLICATOR_COUNTER): number {
+    const { views } = this.#target;
+    return views ? views.counters[replicatorCounters(views) + REPLICATOR_COUNTER[name]] : 0;
+  }
+}

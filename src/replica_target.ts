@@ -1,0 +1,346 @@
+// The io-replica target in the main room: the primary, its metadata, the memory that all rooms share
+// and the replicator's worker.
+//
+// Order at start: claim the primary -> replicator opens both sides and makes them equal -> mark the
+// primary active (durable) -> queues start. So no write reaches a primary that still says `clean`.
+// Order at stop: queues end -> replicator drains -> flush the primary -> mark it clean. So `clean`
+// means that the last checkpoint is the primary's content.
+//
+// A stop does not wait for ever for a replica that is away: with writes pending and no checkpoint
+// for STALL_MS it gives up. The primary has everything, stays `active`, and the next start copies.
+
+import { systemClock } from "./base/clock.ts";
+import { messageOf, ReplicaError, usageError } from "./base/errors.ts";
+import { roomLog } from "./base/log.ts";
+import { formatSize, MiB } from "./base/units.ts";
+import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
+import type { Superblock } from "./format/superblock.ts";
+import { BlockDevice } from "./primary/block_device.ts";
+import { PrimaryMetadata } from "./primary/metadata.ts";
+import type { QueueTarget } from "./queue/room.ts";
+import type { SyncProgress } from "./replicator/initial_sync.ts";
+import type { ReplicatorNews } from "./replicator/room_options.ts";
+import { detachCapture } from "./shared/capture_mode.ts";
+import { REPLICATOR_COUNTER, replicatorCounters } from "./shared/counters.ts";
+import { Doorbells } from "./shared/doorbells.ts";
+import {
+  allocateShared,
+  type SharedLayout,
+  sharedLayout,
+  type SharedViews,
+  sharedViews,
+} from "./shared/layout.ts";
+import { Pool } from "./shared/pool.ts";
+import type { QueueBuffers, Target, TargetStart } from "./target.ts";
+import { type ReplicatorEnd, ReplicatorHandle } from "./workers/replicator_handle.ts";
+
+const LIMITS = { maxAgeMs: 400, targetBytes: 16 * MiB, flushIntervalMs: 100 };
+/** Data that one checkpoint gathers at most; less where the pool is small. */
+const BATCH_BYTES_MAX = 64 * MiB;
+/** A stop gives up on the replica when no checkpoint came for so long. */
+const STALL_MS = 60_000;
+const STALL_CHECK_MS = 500;
+const SYNC_LOG_MS = 5_000;
+
+/** What the target knows beyond the shared counters; for `status`. */
+export interface ReplicaTargetState {
+  readonly replicator: "starting" | "copying" | ReplicatorNews["state"] | "failed";
+  readonly sync: SyncProgress | null;
+  readonly lastError: { readonly atMs: number; readonly message: string } | null;
+}
+
+interface Running {
+  readonly views: SharedViews;
+  readonly pool: Pool;
+  readonly layout: SharedLayout;
+  readonly doorbells: Doorbells;
+  readonly doorbellFds: readonly number[];
+  readonly handle: ReplicatorHandle;
+}
+
+export class ReplicaTarget implements Target {
+  readonly sizeBytes: number;
+  readonly logicalBlockBytes: number;
+  readonly physicalBlockBytes: number;
+  readonly rotational: boolean;
+  readonly volatileCache: boolean;
+  readonly zeroing = true;
+  readonly #config: DeviceConfig;
+  readonly #target: ReplicaTargetConfig;
+  readonly #primary: BlockDevice;
+  readonly #metadata: PrimaryMetadata;
+  readonly #signal: AbortSignal;
+  readonly #log = roomLog("main");
+  #running: Running | null = null;
+  #state: ReplicaTargetState = { replicator: "starting", sync: null, lastError: null };
+  #stallTimer: ReturnType<typeof setInterval> | undefined;
+  #syncLoggedMs = -Infinity;
+
+  private constructor(
+    config: DeviceConfig,
+    target: ReplicaTargetConfig,
+    parts: { primary: BlockDevice; metadata: PrimaryMetadata; signal: AbortSignal },
+  ) {
+    const { geometry } = parts.primary;
+    const { deviceSizeBytes, dataBlockBytes } = parts.metadata.superblock;
+    this.#config = config;
+    this.#target = target;
+    this.#primary = parts.primary;
+    this.#metadata = parts.metadata;
+    this.#signal = parts.signal;
+    this.sizeBytes = deviceSizeBytes;
+    this.logicalBlockBytes = geometry.logicalBlockBytes;
+    // Whole replica blocks need no reading back: say so to file systems.
+    this.physicalBlockBytes = Math.min(4096, Math.max(geometry.physicalBlockBytes, dataBlockBytes));
+    this.rotational = geometry.rotational;
+    this.volatileCache = parts.primary.buffered || geometry.volatileCache;
+  }
+
+  /** Claims the primary and checks that it is what the configuration says. Changes nothing. */
+  static async open(
+    config: DeviceConfig,
+    target: ReplicaTargetConfig,
+    signal: AbortSignal,
+  ): Promise<ReplicaTarget> {
+    const primary = await BlockDevice.open(target.path, {
+      access: "write",
+      buffered: target.bufferedIo,
+      exclusive: true,
+    });
+    try {
+      const metadata = await PrimaryMetadata.load(primary);
+      checkIdentity(config, target, metadata.superblock);
+      return new ReplicaTarget(config, target, { primary, metadata, signal });
+    } catch (error) {
+      primary.close();
+      throw error;
+    }
+  }
+
+  get state(): ReplicaTargetState {
+    return this.#state;
+  }
+
+  /** Null before the device has started. */
+  get views(): SharedViews | null {
+    return this.#running?.views ?? null;
+  }
+
+  get pool(): Pool | null {
+    return this.#running?.pool ?? null;
+  }
+
+  async start(start: TargetStart): Promise<void> {
+    const { superblock } = this.#metadata;
+    const layout = sharedLayout({
+      queues: start.queues,
+      depth: start.depth,
+      ioBufBytes: this.#config.bufferBytes,
+      unitBytes: superblock.dataBlockBytes,
+      poolBytes: this.#target.poolBytes,
+    });
+    const shared = allocateShared(layout);
+    const views = sharedViews(shared, layout);
+    const { doorbellFds } = start;
+    const doorbells = Doorbells.ofEventfds(views, doorbellFds);
+    const handle = this.#startReplicator(shared, layout, doorbellFds);
+    const pool = new Pool(views);
+    this.#running = { views, pool, layout, doorbells, doorbellFds, handle };
+    const abandon = () => handle.abandon();
+    this.#signal.addEventListener("abort", abandon);
+    try {
+      if (this.#signal.aborted) abandon();
+      const { cno, startup } = await handle.ready;
+      this.#log.info("Replica attached", { cno, startup, replica: this.#target.replica.uri });
+    } finally {
+      this.#signal.removeEventListener("abort", abandon);
+    }
+    this.#state = { ...this.#state, replicator: "replicating", sync: null };
+    // Not markActive(): whatever the primary's state was, the two sides are equal now.
+    await this.#metadata.storeSuperblock({ state: "active", writtenMs: systemClock.wallMs() });
+    void handle.ended.then((end) => this.#replicatorEnded(end));
+  }
+
+  queueBuffers(queueId: number): QueueBuffers {
+    const { layout, views } = this.#needRunning();
+    const { depth, tagStrideBytes, tagBuffersOffset } = layout;
+    const byteLength = depth * tagStrideBytes;
+    const byteOffset = tagBuffersOffset + queueId * byteLength;
+    return {
+      area: { buffer: views.memory.buffer, byteOffset, byteLength },
+      strideBytes: tagStrideBytes,
+    };
+  }
+
+  queueTarget(): QueueTarget {
+    const { layout, views, doorbellFds } = this.#needRunning();
+    const shared = views.memory.buffer;
+    return { type: "replica", primaryFd: this.#primary.fd, shared, layout, doorbellFds };
+  }
+
+  /** From here on a replica that is away does not hold requests back for ever. */
+  stopping(): void {
+    const running = this.#running;
+    if (!running || this.#stallTimer !== undefined) return;
+    const counters = running.views.counters.subarray(replicatorCounters(running.views));
+    let checkpoints = counters[REPLICATOR_COUNTER.checkpoints];
+    let sinceMs = systemClock.nowMs();
+    this.#stallTimer = setInterval(() => {
+      const now = counters[REPLICATOR_COUNTER.checkpoints];
+      if (now !== checkpoints) sinceMs = systemClock.nowMs();
+      checkpoints = now;
+      if (systemClock.nowMs() - sinceMs > STALL_MS) this.#giveUp(running);
+    }, STALL_CHECK_MS);
+  }
+
+  async drain(): Promise<void> {
+    const running = this.#needRunning();
+    running.handle.stop();
+    const { drained, error } = await running.handle.ended;
+    clearInterval(this.#stallTimer);
+    if (error) throw error;
+    if (!drained || this.#state.replicator === "detached") {
+      const pending = running.pool.usedUnits() * running.pool.unitBytes;
+      throw new ReplicaError(
+        "unavailable",
+        `Cannot bring the replica up to date: ${this.#state.lastError?.message ?? "given up"}`,
+        {
+          hint: "The primary has every write. The next start copies it to the replica.",
+          context: { pendingBytes: pending },
+        },
+      );
+    }
+    await this.#primary.flush();
+    await this.#metadata.markClean(systemClock.wallMs());
+  }
+
+  close(): Promise<void> {
+    clearInterval(this.#stallTimer);
+    this.#primary.close();
+    return Promise.resolve();
+  }
+
+  #startReplicator(
+    shared: SharedArrayBuffer,
+    layout: SharedLayout,
+    doorbellFds: readonly number[],
+  ): ReplicatorHandle {
+    const { superblock } = this.#metadata;
+    const { state } = superblock;
+    if (state === "formatting") throw usageError("Cannot start the device: not formatted");
+    const batchBytes = Math.min(BATCH_BYTES_MAX, Math.max(layout.poolBytes / 4, MiB));
+    const batchBlocks = Math.max(
+      Math.floor(batchBytes / layout.unitBytes),
+      layout.tagStrideBytes / layout.unitBytes,
+    );
+    return new ReplicatorHandle(
+      {
+        shared,
+        layout,
+        doorbellFds,
+        primaryPath: this.#target.path,
+        bufferedIo: this.#target.bufferedIo,
+        primaryState: state,
+        deviceSizeBytes: this.sizeBytes,
+        replica: this.#target.replica,
+        uuid: this.#target.uuid,
+        limits: { ...LIMITS, targetBytes: Math.min(LIMITS.targetBytes, layout.poolBytes / 4) },
+        batchBlocks: Math.ceil(batchBlocks),
+      },
+      this.#config.log,
+      {
+        onSync: (progress) => this.#onSync(progress),
+        onNews: (news) => this.#onNews(news),
+      },
+    );
+  }
+
+  #onSync(progress: SyncProgress): void {
+    this.#state = { ...this.#state, replicator: "copying", sync: progress };
+    const nowMs = systemClock.nowMs();
+    if (nowMs - this.#syncLoggedMs < SYNC_LOG_MS) return;
+    this.#syncLoggedMs = nowMs;
+    const { doneBytes, totalBytes, copiedBytes } = progress;
+    this.#log.info("Copying the primary to the replica", {
+      done: formatSize(doneBytes),
+      total: formatSize(totalBytes),
+      copied: formatSize(copiedBytes),
+    });
+  }
+
+  #onNews({ state, error }: ReplicatorNews): void {
+    const changed = state !== this.#state.replicator;
+    const lastError = error
+      ? { atMs: systemClock.wallMs(), message: error.message }
+      : this.#state.lastError;
+    this.#state = { ...this.#state, replicator: state, lastError };
+    if (!changed) return;
+    if (state === "retrying") this.#log.warn("Replica does not answer", { error: error?.message });
+    if (state === "replicating") this.#log.info("Replica answers again");
+    if (state !== "detached") return;
+    this.#log.error("Replication has ended, the device goes on locally", { error: error?.message });
+    this.#metadata.markDiverged(systemClock.wallMs()).catch((cause) => {
+      // It still says `active`, which the next start treats alike.
+      this.#log.warn("Cannot mark the primary", { error: messageOf(cause) });
+    });
+  }
+
+  /** A room that broke leaves nobody to empty the pool: the device goes on locally. */
+  #replicatorEnded({ error }: ReplicatorEnd): void {
+    if (!error) return;
+    this.#state = {
+      ...this.#state,
+      replicator: "failed",
+      lastError: { atMs: systemClock.wallMs(), message: error.message },
+    };
+    this.#log.error("The replicator broke, the device goes on locally", {
+      error: error.message,
+      stack: error.stack,
+    });
+    const running = this.#running;
+    if (running) endCapture(running);
+  }
+
+  #giveUp(running: Running): void {
+    clearInterval(this.#stallTimer);
+    this.#log.error("The replica does not answer: stopping without it", { waitedMs: STALL_MS });
+    running.handle.abandon();
+    endCapture(running);
+  }
+
+  #needRunning(): Running {
+    if (this.#running) return this.#running;
+    throw new ReplicaError("closed", "Cannot use the target: it was not started");
+  }
+}
+
+function endCapture({ views, doorbells }: Running): void {
+  detachCapture(views);
+  doorbells.ringAll();
+}
+
+/** Refuses a primary that is not the device that the command line names. */
+function checkIdentity(
+  config: DeviceConfig,
+  target: ReplicaTargetConfig,
+  superblock: Superblock,
+): void {
+  if (superblock.uuid !== target.uuid) {
+    throw usageError(
+      `Cannot use ${target.path}: it was formatted as ${superblock.uuid}, not ${target.uuid}`,
+      { hint: "Give the UUID and the replica URI that format printed for this primary." },
+    );
+  }
+  const given: [string, number | null, number][] = [
+    ["--region-size", target.regionBytes, superblock.regionBytes],
+    ["--device-size", config.deviceSizeBytes, superblock.deviceSizeBytes],
+  ];
+  for (const [name, value, formatted] of given) {
+    if (value === null || value === formatted) continue;
+    throw usageError(
+      `Cannot use ${name} ${formatSize(value)}: the primary was formatted with ` +
+        formatSize(formatted),
+      { hint: `Leave ${name} out: format has stored it.` },
+    );
+  }
+}

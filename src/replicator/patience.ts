@@ -1,0 +1,36 @@
+// Doing something until it works: for steps whose failure time heals, however long that takes.
+
+import { backoffMs } from "../base/backoff.ts";
+import type { Clock } from "../base/clock.ts";
+import { type ErrorKind, ReplicaError } from "../base/errors.ts";
+
+export interface Patience {
+  readonly clock: Clock;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+  /** Ends the waiting: the step then fails with `closed`. */
+  readonly signal: AbortSignal;
+  /** A try failed and another will follow. */
+  readonly onRetry: (error: ReplicaError) => void;
+}
+
+/** Repeats `step` while it fails with errors of the kind `healing`; throws every other error. */
+export async function untilDone<T>(
+  patience: Patience,
+  healing: ErrorKind,
+  step: () => Promise<T>,
+): Promise<T> {
+  const { clock, random, signal, onRetry } = patience;
+  for (let attempt = 0;; attempt++) {
+    try {
+      return await step();
+    } catch (error) {
+      if (!(error instanceof ReplicaError) || error.kind !== healing) throw error;
+      onRetry(error);
+      await clock.sleep(backoffMs(attempt, random()), signal);
+      if (signal.aborted) {
+        throw new ReplicaError("closed", "Cannot go on: told to give up", { cause: error });
+      }
+    }
+  }
+}

@@ -1,0 +1,203 @@
+// The replicator's room: everything that its thread owns, put together, run and taken apart.
+//
+// open() leaves primary and replica equal but for what the pool will hold: it attaches, or copies the
+// whole primary first, or refuses. Called by workers/replicator_worker.ts, made from plain data.
+
+import { SharedArea } from "../../ffi/memory.ts";
+import { systemClock } from "../base/clock.ts";
+import { reportOf } from "../base/error_report.ts";
+import { dataError, ReplicaError } from "../base/errors.ts";
+import { MiB } from "../base/units.ts";
+import { BlockDevice } from "../primary/block_device.ts";
+import { DeviceData } from "../primary/device_data.ts";
+import { PrimaryMetadata } from "../primary/metadata.ts";
+import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
+import { HyperfileReader } from "../replica/hyperfile_reader.ts";
+import { HyperfileWriter } from "../replica/hyperfile_writer.ts";
+import type { ObjectStore } from "../replica/object_store.ts";
+import { openObjectStore } from "../replica/open.ts";
+import { DAEMON_RETRY, ONE_SHOT_RETRY } from "../replica/retry_store.ts";
+import { decideStartup } from "../replication/startup.ts";
+import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
+import { Doorbells } from "../shared/doorbells.ts";
+import { type SharedViews, sharedViews } from "../shared/layout.ts";
+import { initialSync } from "./initial_sync.ts";
+import { type CommitReceipt, Replicator } from "./replicator.ts";
+import type {
+  ReplicatorReady,
+  ReplicatorRoomEvents,
+  ReplicatorRoomOptions,
+} from "./room_options.ts";
+
+/** Nodes of the replica's tree that stay in memory: part of the fixed overhead beside the pool. */
+const NODE_CACHE_BYTES = 32 * MiB;
+
+export class ReplicatorRoom {
+  readonly #options: ReplicatorRoomOptions;
+  readonly #events: ReplicatorRoomEvents;
+  readonly #views: SharedViews;
+  readonly #counters: Float64Array;
+  readonly #abort = new AbortController();
+  #primary: BlockDevice | null = null;
+  #store: ObjectStore | null = null;
+  #writer: HyperfileWriter | null = null;
+  #replicator: Replicator | null = null;
+
+  constructor(options: ReplicatorRoomOptions, events: ReplicatorRoomEvents) {
+    this.#options = options;
+    this.#events = events;
+    this.#views = sharedViews(options.shared, options.layout);
+    this.#counters = this.#views.counters.subarray(replicatorCounters(this.#views));
+  }
+
+  /** Opens both sides and makes them equal. Rejects with what the operator has to know. */
+  async open(): Promise<ReplicatorReady> {
+    const { primaryPath, bufferedIo, replica } = this.#options;
+    this.#primary = await BlockDevice.open(primaryPath, { access: "write", buffered: bufferedIo });
+    const metadata = await PrimaryMetadata.load(this.#primary);
+    const startup = await this.#decide(metadata);
+    this.#store = await openObjectStore(replica, {
+      access: "write",
+      retry: DAEMON_RETRY,
+      onRetry: ({ type }) => {
+        if (type === "retry") this.#counters[COUNTER.storeRetries]++;
+      },
+    });
+    const { signal } = this.#abort;
+    this.#writer = await HyperfileWriter.open(this.#store, {
+      orphans: "adopt",
+      nodeCacheBytes: NODE_CACHE_BYTES,
+      signal,
+    });
+    this.#checkReplica(this.#writer);
+    if (startup.action === "full-sync") await this.#copy(this.#primary, metadata, this.#writer);
+    this.#counters[COUNTER.lastCno] = this.#writer.lastCno;
+    this.#replicator = this.#makeReplicator(metadata, this.#writer);
+    return {
+      cno: this.#writer.lastCno,
+      startup: startup.action === "attach" ? "attached" : `copied the primary: ${startup.why}`,
+    };
+  }
+
+  /** Replicates until stop() has drained the pool, or abandon(). False: not all is on the replica. */
+  async run(): Promise<boolean> {
+    const replicator = this.#replicator;
+    if (!replicator) throw new ReplicaError("closed", "Cannot replicate: the room is not open");
+    await replicator.run();
+    return replicator.state === "stopped" && !this.#abort.signal.aborted;
+  }
+
+  /** No queue captures any more: drain the pool, then end run(). */
+  stop(): void {
+    this.#replicator?.stop();
+  }
+
+  /** Give up at once, whatever the replica does. */
+  abandon(): void {
+    this.#abort.abort();
+    this.#replicator?.abandon();
+  }
+
+  async close(): Promise<void> {
+    this.#writer?.close();
+    await this.#store?.close();
+    this.#primary?.close();
+  }
+
+  /** Looks at the replica with the patience of a command, so that a wrong address fails the start. */
+  async #decide(metadata: PrimaryMetadata) {
+    const { replica, primaryState } = this.#options;
+    const store = await openObjectStore(replica, { access: "write", retry: ONE_SHOT_RETRY });
+    try {
+      const { signal } = this.#abort;
+      const reader = await HyperfileReader.open(store, { nodeCacheBytes: MiB, signal });
+      const decision = decideStartup({
+        primaryState,
+        primaryCno: metadata.lastFlush?.cno ?? 0,
+        replicaCno: reader.cno,
+        skipInitialSync: false,
+      });
+      if (decision.action !== "refuse") return decision;
+      throw dataError(`Cannot attach the replica ${store.uri}: ${decision.why}`, {
+        hint: "Was the primary restored, or the replica written by another device? " +
+          "Format a new replica if the primary is what you want to keep.",
+      });
+    } finally {
+      await store.close();
+    }
+  }
+
+  #checkReplica(writer: HyperfileWriter): void {
+    const { layout, replica } = this.#options;
+    if (writer.dataBlockBytes === layout.unitBytes) return;
+    throw dataError(
+      `Cannot attach the replica ${replica.uri}: its data blocks have ` +
+        `${writer.dataBlockBytes} bytes, the primary was formatted for ${layout.unitBytes}`,
+    );
+  }
+
+  async #copy(
+    primary: BlockDevice,
+    metadata: PrimaryMetadata,
+    writer: HyperfileWriter,
+  ): Promise<void> {
+    const areas: SharedArea[] = [];
+    const { cno, copiedBytes } = await initialSync({
+      source: new DeviceData(primary, this.#options.deviceSizeBytes),
+      writer,
+      clock: systemClock,
+      random: Math.random,
+      allocate(sizeBytes) {
+        const area = SharedArea.allocate(sizeBytes);
+        areas.push(area);
+        return area.bytes;
+      },
+      onProgress: (progress) => this.#events.onSync(progress),
+      signal: this.#abort.signal,
+    }).finally(() => areas.forEach((area) => area.release()));
+    // A primary of zeros needs no checkpoint on an empty replica.
+    if (cno === 0) return;
+    await metadata.appendFlushLog({
+      cno,
+      ringPosition: 0,
+      committedBytes: copiedBytes,
+      timeMs: systemClock.wallMs(),
+      inodeEtag: writer.inodeEtag,
+      segmentEtag: "",
+    });
+  }
+
+  #makeReplicator(metadata: PrimaryMetadata, writer: HyperfileWriter): Replicator {
+    const { doorbellFds, limits, batchBlocks, deviceSizeBytes } = this.#options;
+    const { signal } = this.#abort;
+    const doorbells = Doorbells.ofEventfds(this.#views, doorbellFds);
+    return new Replicator({
+      views: this.#views,
+      writer: {
+        async commit(batch: CheckpointBatch): Promise<CommitReceipt> {
+          const mtimeMs = systemClock.wallMs();
+          return await writer.commit(batch, { mtimeMs, sizeBytes: deviceSizeBytes, signal });
+        },
+      },
+      journal: {
+        recordCommit: ({ cno, committedMs, segmentBytes }) =>
+          metadata.appendFlushLog({
+            cno,
+            ringPosition: this.#counters[COUNTER.committedOperations],
+            committedBytes: segmentBytes,
+            timeMs: committedMs,
+            inodeEtag: writer.inodeEtag,
+            segmentEtag: "",
+          }),
+      },
+      clock: systemClock,
+      random: Math.random,
+      limits,
+      batchBlocks,
+      wakeQueues: () => doorbells.ringAll(),
+      onEvent: ({ state, error }) => {
+        this.#events.onNews({ state, error: error && reportOf(error) });
+      },
+    });
+  }
+}

@@ -1,0 +1,44 @@
+// What the replicator's room is made from, and what it tells the main room: plain data that can be
+// posted between threads.
+
+import type { ErrorReport } from "../base/error_report.ts";
+import type { ReplicaLocation } from "../replica/replica_uri.ts";
+import type { CheckpointLimits } from "../replication/checkpoint_policy.ts";
+import type { PrimaryState } from "../replication/startup.ts";
+import type { SharedLayout } from "../shared/layout.ts";
+import type { SyncProgress } from "./initial_sync.ts";
+import type { ReplicatorState } from "./replicator.ts";
+
+export interface ReplicatorRoomOptions {
+  readonly shared: SharedArrayBuffer;
+  readonly layout: SharedLayout;
+  readonly doorbellFds: readonly number[];
+  readonly primaryPath: string;
+  readonly bufferedIo: boolean;
+  /** The superblock's state when the device was opened: main marks it active afterwards. */
+  readonly primaryState: PrimaryState;
+  readonly deviceSizeBytes: number;
+  readonly replica: ReplicaLocation;
+  readonly uuid: string;
+  readonly limits: CheckpointLimits;
+  /** Blocks that one checkpoint gathers at most. */
+  readonly batchBlocks: number;
+}
+
+/** Primary and replica are equal, or will be once the pool is drained: writes may be captured. */
+export interface ReplicatorReady {
+  readonly cno: number;
+  /** What the start-up had to do first, for the log. */
+  readonly startup: string;
+}
+
+export interface ReplicatorNews {
+  readonly state: ReplicatorState;
+  readonly error?: ErrorReport;
+}
+
+/** What the room reports while it runs. */
+export interface ReplicatorRoomEvents {
+  onSync(progress: SyncProgress): void;
+  onNews(news: ReplicatorNews): void;
+}

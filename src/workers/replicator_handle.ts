@@ -1,0 +1,91 @@
+// The replicator's worker as the main room sees it. Owns: the Worker.
+// `ready` and `ended` settle exactly once each, whatever the worker does.
+
+import { errorOfReport } from "../base/error_report.ts";
+import { ReplicaError } from "../base/errors.ts";
+import type { LogConfig } from "../config.ts";
+import type {
+  ReplicatorReady,
+  ReplicatorRoomEvents,
+  ReplicatorRoomOptions,
+} from "../replicator/room_options.ts";
+import type { FromReplicatorMessage, ToReplicatorMessage } from "./replicator_messages.ts";
+
+/** How the room ended: `error` is what broke it, or kept it from opening. */
+export interface ReplicatorEnd {
+  readonly drained: boolean;
+  readonly error?: Error;
+}
+
+export class ReplicatorHandle {
+  /** Resolves when writes may be captured; rejects with what kept the room from opening. */
+  readonly ready: Promise<ReplicatorReady>;
+  readonly ended: Promise<ReplicatorEnd>;
+  readonly #worker: Worker;
+  readonly #ready = Promise.withResolvers<ReplicatorReady>();
+  readonly #ended = Promise.withResolvers<ReplicatorEnd>();
+  readonly #events: ReplicatorRoomEvents;
+
+  constructor(room: ReplicatorRoomOptions, log: LogConfig, events: ReplicatorRoomEvents) {
+    this.#events = events;
+    this.#worker = new Worker(import.meta.resolve("./replicator_worker.ts"), {
+      type: "module",
+      name: "replicator",
+    });
+    this.#worker.onmessage = (event: MessageEvent<FromReplicatorMessage>) => this.#hear(event.data);
+    this.#worker.onerror = (event) => {
+      event.preventDefault(); // the device goes on locally instead
+      this.#finish({
+        drained: false,
+        error: event.error instanceof Error ? event.error : new Error(event.message),
+      });
+    };
+    this.ready = this.#ready.promise;
+    this.ended = this.#ended.promise;
+    this.ready.catch(() => undefined); // whoever starts the device asks; after a failed start nobody does
+    this.#post({ type: "start", room, log });
+  }
+
+  /** No queue captures any more: `ended` follows when the pool is drained. */
+  stop(): void {
+    this.#post({ type: "stop" });
+  }
+
+  /** `ended` follows at once, whatever the replica does. */
+  abandon(): void {
+    this.#post({ type: "abandon" });
+  }
+
+  #post(message: ToReplicatorMessage): void {
+    this.#worker.postMessage(message);
+  }
+
+  #hear(message: FromReplicatorMessage): void {
+    switch (message.type) {
+      case "ready":
+        this.#ready.resolve(message.ready);
+        return;
+      case "sync":
+        this.#events.onSync(message.progress);
+        return;
+      case "news":
+        this.#events.onNews(message.news);
+        return;
+      case "stopped":
+        this.#finish({ drained: message.drained });
+        return;
+      case "failed": {
+        const error = errorOfReport(message.error);
+        error.stack = message.stack ?? error.stack;
+        this.#finish({ drained: false, error });
+      }
+    }
+  }
+
+  #finish(end: ReplicatorEnd): void {
+    this.#ready.reject(
+      end.error ?? new ReplicaError("closed", "Cannot start the replicator: it was stopped"),
+    );
+    this.#ended.resolve(end);
+  }
+}

@@ -1,0 +1,26 @@
+// What the main room and the replicator's worker say to each other.
+
+import type { ErrorReport } from "../base/error_report.ts";
+import type { LogConfig } from "../config.ts";
+import type {
+  ReplicatorNews,
+  ReplicatorReady,
+  ReplicatorRoomOptions,
+} from "../replicator/room_options.ts";
+import type { SyncProgress } from "../replicator/initial_sync.ts";
+
+export type ToReplicatorMessage =
+  | { readonly type: "start"; readonly room: ReplicatorRoomOptions; readonly log: LogConfig }
+  /** No queue captures any more: drain the pool and end. */
+  | { readonly type: "stop" }
+  /** End at once. */
+  | { readonly type: "abandon" };
+
+export type FromReplicatorMessage =
+  | { readonly type: "ready"; readonly ready: ReplicatorReady }
+  | { readonly type: "sync"; readonly progress: SyncProgress }
+  | { readonly type: "news"; readonly news: ReplicatorNews }
+  /** The worker ends. `drained`: everything that was captured is on the replica. */
+  | { readonly type: "stopped"; readonly drained: boolean }
+  /** The room could not open, or broke; the worker ends. */
+  | { readonly type: "failed"; readonly error: ErrorReport; readonly stack?: string };

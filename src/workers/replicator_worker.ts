@@ -1,0 +1,50 @@
+// Entry point of the replicator's worker: one room, from "start" to "stopped" or "failed".
+
+import { reportOf } from "../base/error_report.ts";
+import { configureLog } from "../base/log.ts";
+import { ReplicatorRoom } from "../replicator/room.ts";
+import type { ReplicatorRoomOptions } from "../replicator/room_options.ts";
+import type { FromReplicatorMessage, ToReplicatorMessage } from "./replicator_messages.ts";
+
+const worker = self as unknown as {
+  onmessage: ((event: MessageEvent<ToReplicatorMessage>) => void) | null;
+  postMessage(message: FromReplicatorMessage): void;
+  close(): void;
+};
+
+let room: ReplicatorRoom | null = null;
+
+async function serve(options: ReplicatorRoomOptions): Promise<void> {
+  const serving = new ReplicatorRoom(options, {
+    onSync: (progress) => worker.postMessage({ type: "sync", progress }),
+    onNews: (news) => worker.postMessage({ type: "news", news }),
+  });
+  room = serving;
+  try {
+    worker.postMessage({ type: "ready", ready: await serving.open() });
+    const drained = await serving.run();
+    await serving.close();
+    worker.postMessage({ type: "stopped", drained });
+  } catch (error) {
+    const stack = error instanceof Error ? error.stack : undefined;
+    worker.postMessage({ type: "failed", error: reportOf(error), stack });
+    await serving.close();
+  } finally {
+    worker.close();
+  }
+}
+
+worker.onmessage = async function (event) {
+  const message = event.data;
+  switch (message.type) {
+    case "start":
+      configureLog({ ...message.log, file: message.log.file ?? undefined });
+      await serve(message.room);
+      return;
+    case "stop":
+      room?.stop();
+      return;
+    case "abandon":
+      room?.abandon();
+  }
+};
