@@ -1,8 +1,22 @@
 // `format`: writes the metadata of a new device onto a primary and creates its replica.
 
-import { MiB } from "../base/units.ts";
+import { usageError } from "../base/errors.ts";
+import { checkS3, type S3Config } from "../config.ts";
+import type { DeviceCard } from "../format/device_card.ts";
+import {
+  formatLine,
+  formatPrimary,
+  type FormatResult,
+  REGION_BYTES_DEFAULT,
+} from "../primary/format.ts";
+import { NewReplica } from "../replica/new_replica.ts";
+import { openObjectStore } from "../replica/open.ts";
+import { parseReplicaUri, type ReplicaLocation } from "../replica/replica_uri.ts";
+import { ONE_SHOT_RETRY } from "../replica/retry_store.ts";
 import { defineCommand } from "./command.ts";
-import { flagOption, laterError, sizeOption, textOption } from "./options.ts";
+import type { Context } from "./context.ts";
+import { flagOption, sizeOption, textOption } from "./options.ts";
+import { s3ConfigOf, s3Options } from "./s3_options.ts";
 
 export const formatCommand = defineCommand({
   name: "format",
@@ -22,7 +36,7 @@ export const formatCommand = defineCommand({
     }),
     regionSize: sizeOption("--region-size <SIZE>", {
       summary: "Granule of consistency tracking",
-      default: 8 * MiB,
+      default: REGION_BYTES_DEFAULT,
     }),
     replica: textOption("--replica <ROOT-URI>", {
       summary: "Root below which the replica is created: s3://bucket/key or file:///directory",
@@ -37,14 +51,84 @@ export const formatCommand = defineCommand({
       default: 4096,
     }),
     force: flagOption("--force", {
-      summary: "Format although the primary is already formatted or holds a file system",
+      summary: "Format although the primary is already formatted or its file system loses its end",
     }),
+    ...s3Options,
   },
   examples: [
     ["format -f /dev/nvme0n1 --replica s3://backups/hosts", "A drive with a replica on S3"],
     ["format -f disk.img --replica file:///srv/replicas", "An image file, replica in a directory"],
   ],
-  run() {
-    return Promise.reject(laterError("Cannot format"));
+  notes:
+    "Data on the primary is kept and becomes the device's content. The primary must not be mounted, " +
+    "used as swap, held by another device or in use by a daemon; --force does not change that.",
+  async run(ctx, values) {
+    const s3 = s3ConfigOf(values);
+    const root = rootOf(values.replica, s3);
+    const result = await formatPrimary({
+      path: values.file,
+      deviceSizeBytes: values.deviceSize,
+      regionBytes: values.regionSize,
+      metaBlockBytes: values.metaBlockSize,
+      dataBlockBytes: values.dataBlockSize,
+      replicaRoot: root?.uri,
+      force: values.force,
+    }, { clock: ctx.clock, replicaAt: (uri, card) => replicaAt(ctx, { uri, card, s3 }) });
+    for (const note of result.notes) ctx.stderr.write(`note: ${note}\n`);
+    ctx.stdout.write(values.json ? jsonOf(result) : `${formatLine(result)}\n`);
   },
 });
+
+/** Checks the place of the replica before anything is opened; null: a device without one. */
+function rootOf(text: string | undefined, s3: S3Config): ReplicaLocation | null {
+  if (text === undefined) {
+    if (Object.keys(s3).length === 0) return null;
+    throw usageError("Cannot use --s3-… options: there is no --replica");
+  }
+  const root = parseReplicaUri(text, "--replica");
+  if (root.type === "raw") {
+    throw usageError(`Cannot use --replica "${text}": a root is a place for objects`, {
+      hint: "Use s3://bucket/key or file:///directory.",
+    });
+  }
+  checkS3(root, s3);
+  return root;
+}
+
+function replicaAt(
+  ctx: Context,
+  { uri, card, s3 }: { uri: string; card: DeviceCard; s3: S3Config },
+): NewReplica {
+  const location = parseReplicaUri(uri, "--replica");
+  return new NewReplica({
+    card,
+    openStore: () =>
+      openObjectStore(location, {
+        access: "create",
+        retry: ONE_SHOT_RETRY,
+        s3,
+        clock: ctx.clock,
+        onRetry: ({ type, delayMs }) => {
+          if (type === "retry") {
+            ctx.stderr.write(
+              `note: ${uri} does not answer, next try in ${Math.ceil(delayMs)} ms\n`,
+            );
+          }
+        },
+      }),
+  });
+}
+
+function jsonOf({ uuid, replicaUri, layout, continued, notes }: FormatResult): string {
+  const { deviceSizeBytes, regionBytes, dataBlockBytes } = layout;
+  const values = {
+    uuid,
+    replicaUri,
+    deviceSizeBytes,
+    regionBytes,
+    dataBlockBytes,
+    continued,
+    notes,
+  };
+  return JSON.stringify(values, null, 2) + "\n";
+}

@@ -1,6 +1,8 @@
 // `inspect`: decodes the metadata of a primary or a replica, read-only, and goes on past corruption.
 
 import { defineCommand } from "./command.ts";
+import { parseReplicaUri } from "../replica/replica_uri.ts";
+import { runInspectPrimary } from "./inspect_primary.ts";
 import { laterError } from "./options.ts";
 
 export const inspectCommand = defineCommand({
@@ -15,7 +17,10 @@ export const inspectCommand = defineCommand({
     summary: "a primary (device or file) or a replica's URI",
     required: true,
   }],
-  run() {
-    return Promise.reject(laterError("Cannot inspect"));
+  examples: [["inspect /dev/nvme0n1", "Superblock, layout and flush log of a primary"]],
+  run(ctx, { json }, [what]) {
+    const location = parseReplicaUri(what ?? "", "what");
+    if (location.type === "raw") return runInspectPrimary(ctx, location.path, { json });
+    return Promise.reject(laterError("Cannot inspect a replica"));
   },
 });

@@ -100,20 +100,22 @@ function areaTable({ areas }: PrimaryReport): string {
 }
 
 function flushLogTable({ flushLog, superblock }: PrimaryReport): string {
-  const rows = flushLog.map((slot, index) => {
+  const rows = flushLog.flatMap((slot, index) => {
+    if (slot.state === "absent") return [];
     const record = slot.value;
-    if (record === undefined) return [`  ${index}`, stateText(slot)];
+    if (record === undefined) return [[`  ${index}`, "-", "-", "-", "-", stateText(slot)]];
     const foreign = superblock !== undefined && record.uuid !== superblock.uuid;
-    return [
+    return [[
       `  ${index}`,
-      foreign ? `of device ${record.uuid}` : "valid",
       String(record.sequence),
       String(record.cno),
       timeText(record.timeMs),
       formatSize(record.committedBytes),
-    ];
+      foreign ? `of device ${record.uuid}` : "valid",
+    ]];
   });
-  return formatTable(["  SLOT", "STATE", "SEQUENCE", "CNO", "TIME", "BYTES"], rows);
+  if (rows.length === 0) return "  no records\n";
+  return formatTable(["  SLOT", "SEQUENCE", "CNO", "TIME", "BYTES", "STATE"], rows);
 }
 
 function mapText(map: MapReport): string {
