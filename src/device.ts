@@ -214,7 +214,7 @@ class DeviceParts {
   async #add(): Promise<void> {
     const { number, queues, depth, bufferBytes } = this.#options;
     this.#control = await UblkControl.open();
-    this.#info = await this.#control.addDevice({
+    this.#info = await this.#addNumber(this.#control, {
       nrHwQueues: queues,
       queueDepth: depth,
       state: 0,
@@ -229,7 +229,19 @@ class DeviceParts {
       ownerGid: 0,
       reserved1: 0n,
       reserved2: 0n,
-    }, this.#deadlines.addMs);
+    });
+  }
+
+  async #addNumber(control: UblkControl, info: DevInfo): Promise<DevInfo> {
+    try {
+      return await control.addDevice(info, this.#deadlines.addMs);
+    } catch (error) {
+      if (errnoOf(error) !== "EEXIST") throw error;
+      throw usageError(`Cannot add ublk device ${info.devId}: the number is taken`, {
+        cause: error,
+        hint: 'Take the next free one with -n -1; "hyper-io-replica list" shows what is there.',
+      });
+    }
   }
 
   /** devtmpfs makes the node at once; where udev makes it, it may take a moment. */

@@ -9,6 +9,7 @@ import { type DeviceConfig, deviceConfig, LIMITS, NULL_DEVICE_BYTES } from "../c
 import { type CommonValues, defineCommand, defineGroup, type OptionValues } from "./command.ts";
 import type { Context } from "./context.ts";
 import { runDaemon } from "./daemon.ts";
+import { absolutePath } from "./paths.ts";
 import { DEFAULT_SOCKET } from "./find_daemon.ts";
 import { launchDaemon } from "./launch.ts";
 import {
@@ -209,7 +210,7 @@ const addReplica = defineCommand({
       ...sharedSettings(values, values.unixSocket),
       target: {
         type: "replica",
-        path: values.file,
+        path: absolutePath(values.file),
         bufferedIo: values.bufferedIo,
         replicaUri: values.replica,
         s3: s3ConfigOf(values),
@@ -241,7 +242,7 @@ const addLoop = defineCommand({
   run(ctx, values) {
     const config = deviceConfig({
       ...sharedSettings(values, bareSocketPath(ctx, "loop", values.unixSocket)),
-      target: { type: "loop", path: values.file, bufferedIo: values.bufferedIo },
+      target: { type: "loop", path: absolutePath(values.file), bufferedIo: values.bufferedIo },
     });
     return startDevice(ctx, config, values);
   },

@@ -15,6 +15,7 @@ import { processStart, removeState, writeState } from "../control/run_directory.
 import type { RunningDevice, StopProgress } from "../control/running_device.ts";
 import { type ControlHandler, ControlServer } from "../control/server.ts";
 import type { Context, SignalName } from "./context.ts";
+import { absolutePath, reachableSocket } from "./paths.ts";
 import { progressText } from "./progress_text.ts";
 import type { ReadyReport } from "./ready_report.ts";
 
@@ -92,7 +93,7 @@ class Daemon implements ControlHandler {
   async #writeState(device: RunningDevice): Promise<ReadyReport> {
     const { config, logFile } = this.#options;
     const { number, path, sizeBytes } = device.parameters;
-    const socket = reachableSocket(config.unixSocket);
+    const socket = reachableSocket(config.unixSocket, Deno.pid);
     await writeState(this.#ctx.runDirectory, {
       version: 1,
       number,
@@ -101,7 +102,7 @@ class Daemon implements ControlHandler {
       pidStart: await processStart(Deno.pid) ?? 0,
       startedMs: this.#ctx.clock.wallMs(),
       socket,
-      logFile: logFile === null ? null : absolute(logFile),
+      logFile: logFile === null ? null : absolutePath(logFile),
       deviceSizeBytes: sizeBytes,
       config,
     });
@@ -178,15 +179,4 @@ class Daemon implements ControlHandler {
       hint: "Repeat the command in a moment; the daemon's log shows how far it is.",
     });
   }
-}
-
-function absolute(path: string): string {
-  return path.startsWith("/") ? path : `${Deno.cwd()}/${path.replace(/^(?:\.\/)+/, "")}`;
-}
-
-/** A path of the socket that works from any directory and is short enough for an address. */
-function reachableSocket(path: string): string {
-  const full = absolute(path);
-  if (new TextEncoder().encode(full).length <= 107) return full;
-  return `/proc/${Deno.pid}/cwd/${path.replace(/^(?:\.\/)+/, "")}`;
 }

@@ -18,10 +18,14 @@ class Place {
   readonly directory = Deno.makeTempDirSync({ prefix: "io-replica-daemon-" });
   readonly runDirectory = `${this.directory}/run`;
 
-  spawn(args: readonly string[], env: Record<string, string> = {}): Deno.ChildProcess {
+  spawn(
+    args: readonly string[],
+    env: Record<string, string> = {},
+    cwd = this.directory,
+  ): Deno.ChildProcess {
     return new Deno.Command(Deno.execPath(), {
       args: ["run", "-A", "--quiet", MAIN, ...args],
-      cwd: this.directory,
+      cwd,
       env: { HYPER_IO_REPLICA_RUN_DIR: this.runDirectory, ...env },
       stdin: "null",
       stdout: "piped",
@@ -43,8 +47,12 @@ class Place {
     return await outcome(child);
   }
 
-  async run(args: readonly string[], env: Record<string, string> = {}): Promise<Result> {
-    return await outcome(this.spawn(args, env));
+  async run(
+    args: readonly string[],
+    env: Record<string, string> = {},
+    cwd = this.directory,
+  ): Promise<Result> {
+    return await outcome(this.spawn(args, env, cwd));
   }
 
   /** The state files' daemons that live. */
@@ -155,6 +163,18 @@ Deno.test("add leaves no file of its caller open in the daemon", async () => {
   const [pid] = place.pids();
   assert(isAlive(pid), "output ends although the daemon lives");
   assertEquals((await place.run(["stop", "-n", "6"])).code, 0);
+});
+
+Deno.test("list, status and stop find a daemon whose socket has a long path", async () => {
+  using place = new Place();
+  const deep = `${place.directory}/${"d".repeat(120)}`;
+  Deno.mkdirSync(deep);
+  assertEquals((await place.run(["add", ...REPLICA, "-n", "2"], {}, deep)).code, 0);
+  assertEquals((await place.run(["status", "-n", "2"])).code, 0);
+  const [device] = JSON.parse((await place.run(["list", "--json"])).stdout);
+  assertEquals([device.state, device.primary], ["running", `${deep}/p.img`]);
+  assertEquals((await place.run(["stop", "-n", "2"])).code, 0);
+  assertEquals([...Deno.readDirSync(deep)].length, 0);
 });
 
 Deno.test("add says so when its daemon dies without a word", async () => {
