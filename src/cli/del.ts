@@ -59,14 +59,16 @@ async function deleteDevice(
 
 async function clearLeftovers(ctx: Context, found: FoundState): Promise<void> {
   const socket = found.state?.socket;
-  if (socket !== undefined && !await isSocketAnswered(socket)) await removeFile(socket);
+  if (socket !== undefined && await isStaleSocket(socket)) await Deno.remove(socket);
   await removeState(ctx.runDirectory, found.number);
 }
 
-async function removeFile(path: string): Promise<void> {
+/** Something else may lie at the path by now: a new daemon's socket, or a file. */
+async function isStaleSocket(path: string): Promise<boolean> {
   try {
-    await Deno.remove(path);
+    return (await Deno.lstat(path)).isSocket && !await isSocketAnswered(path);
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
   }
 }

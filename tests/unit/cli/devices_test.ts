@@ -1,0 +1,210 @@
+// list, del, features and status against a driver and reports that the test makes up.
+
+import { assert, assertEquals } from "../../support/assert.ts";
+import { CliWorld } from "../../support/cli_context.ts";
+import { ReplicaError } from "../../../src/base/errors.ts";
+import { duration, statusText } from "../../../src/cli/status.ts";
+import type { Driver, KernelDevice } from "../../../src/cli/platform.ts";
+import type { StatusReport } from "../../../src/control/protocol.ts";
+
+class FakeDriver implements Driver {
+  devices: KernelDevice[];
+  removed: number[] = [];
+
+  constructor(numbers: number[]) {
+    this.devices = numbers.map((number) => ({
+      number,
+      queues: 1,
+      depth: 128,
+      bufferBytes: 524288,
+      pid: 4194303,
+      state: "live",
+    }));
+  }
+  features() {
+    return Promise.resolve([
+      { name: "USER_COPY", bit: 7, present: true, summary: "copies by pread and pwrite" },
+      { name: "ZONED", bit: 8, present: false, summary: "zoned devices" },
+    ]);
+  }
+  list() {
+    return Promise.resolve(this.devices);
+  }
+  remove(number: number) {
+    this.removed.push(number);
+    this.devices = this.devices.filter((device) => device.number !== number);
+    return Promise.resolve();
+  }
+}
+
+function worldWith(driver: Driver): CliWorld {
+  return new CliWorld({ platform: { openDriver: () => Promise.resolve(driver) } });
+}
+
+/** A state file as a daemon that was killed leaves it. */
+function leaveState(world: CliWorld, number: number): void {
+  Deno.mkdirSync(world.runDirectory, { recursive: true });
+  const state = {
+    version: 1,
+    number,
+    device: `/dev/ublkb${number}`,
+    pid: 4194303,
+    pidStart: 1,
+    socket: `${world.directory}/socket-${number}`,
+    deviceSizeBytes: 1 << 30,
+    config: { target: { type: "loop", path: "/data/disk.img" } },
+  };
+  Deno.writeTextFileSync(`${world.runDirectory}/ublk-${number}.json`, JSON.stringify(state));
+}
+
+Deno.test("list shows dead daemons' devices and those of other programs", async () => {
+  using world = worldWith(new FakeDriver([0, 5]));
+  leaveState(world, 5);
+  const { stdout, code } = await world.run("list");
+  assertEquals(code, 0);
+  assertEquals(stdout.split("\n").map((line) => line.split(/ {2,}/)).slice(0, 3), [
+    ["DEVICE", "STATE", "TARGET", "SIZE", "PID", "PRIMARY", "REPLICA"],
+    ["/dev/ublkb0", "foreign", "?", "-", "4194303", "-", "-"],
+    ["/dev/ublkb5", "dead", "loop", "1GiB", "4194303", "/data/disk.img", "-"],
+  ]);
+});
+
+Deno.test("list works without the driver and without devices", async () => {
+  using world = new CliWorld();
+  const { stdout, stderr, code } = await world.run("list", "--json");
+  assertEquals([code, JSON.parse(stdout)], [0, []]);
+  assert(stderr.startsWith("note: only state files are listed"), stderr);
+});
+
+Deno.test("del removes what a dead daemon left, and nothing else", async () => {
+  const driver = new FakeDriver([0, 5, 6]);
+  using world = worldWith(driver);
+  leaveState(world, 5);
+  leaveState(world, 9);
+  const listener = Deno.listen({ transport: "unix", path: `${world.directory}/socket` });
+  Deno.renameSync(`${world.directory}/socket`, `${world.directory}/socket-5`);
+  listener.close();
+  Deno.writeTextFileSync(`${world.directory}/socket-9`, "a file of somebody else");
+  const { stdout, code, stderr } = await world.run("del", "--all", "--json");
+  assertEquals([code, stderr, JSON.parse(stdout)], [0, "", { deleted: [5, 9] }]);
+  assertEquals(driver.removed, [5], "device 9 was gone from the kernel, 0 and 6 are foreign");
+  assertEquals([...Deno.readDirSync(world.runDirectory)], []);
+  const left = [...Deno.readDirSync(world.directory)].map(({ name }) => name).sort();
+  assertEquals(left, ["run", "socket-9"]);
+  assertEquals((await world.run("del", "-n", "6")).code, 0);
+  assertEquals(driver.removed, [5, 6]);
+});
+
+Deno.test("del refuses a device that is not there", async () => {
+  using world = worldWith(new FakeDriver([1]));
+  const { code, stderr } = await world.run("del", "-n", "2");
+  assertEquals(code, 2);
+  assert(stderr.includes("Cannot delete device 2: there is no such device"), stderr);
+});
+
+Deno.test("del passes on what the driver refuses", async () => {
+  const driver = new FakeDriver([1]);
+  driver.remove = () => Promise.reject(new ReplicaError("kernel", "Cannot carry out DEL_DEV"));
+  using world = worldWith(driver);
+  leaveState(world, 1);
+  const { code } = await world.run("del", "-n", "1");
+  assertEquals(code, 6);
+  assert(Deno.statSync(`${world.runDirectory}/ublk-1.json`).isFile, "still known");
+});
+
+Deno.test("features shows the driver's flags", async () => {
+  using world = worldWith(new FakeDriver([]));
+  const { stdout } = await world.run("features");
+  assert(/7 +USER_COPY +yes +copies by pread/.test(stdout), stdout);
+  assert(/8 +ZONED +no +zoned devices/.test(stdout), stdout);
+});
+
+const REPORT: StatusReport = {
+  version: "0.1.0",
+  uuid: "6f1d2c1e-8a0b-4c55-9d0e-2f7f4a1b3c4d",
+  device: "/dev/ublkb0",
+  target: "replica",
+  mode: "logging",
+  pid: 17,
+  startedMs: 1_000_000 - 8_000_000,
+  deviceSizeBytes: 10 * 1024 ** 3,
+  primary: "/dev/nvme0n1",
+  replicaUri: "s3://backups/hosts/6f1d",
+  pool: { sizeBytes: 1024 ** 3, usedBytes: 256 * 1024 ** 2, waitingTags: 3 },
+  lag: { bytes: 5 * 1024 ** 2, operations: 1, seconds: 0.35 },
+  checkpoint: { cno: 42, committedMs: 999_400, ageSeconds: 0.6 },
+  throughput: {
+    readBytesPerSecond: 1024 ** 2,
+    writeBytesPerSecond: 2 * 1024 ** 2,
+    readsPerSecond: 256,
+    writesPerSecond: 512,
+    replicatedBytesPerSecond: 3 * 1024 ** 2,
+  },
+  counters: {
+    reads: 100,
+    readBytes: 409600,
+    writes: 1,
+    writtenBytes: 4096,
+    flushes: 2,
+    discards: 1,
+    discardedBytes: 4096,
+    writeZeroes: 0,
+    zeroedBytes: 0,
+    errors: 0,
+  },
+  replicaErrors: {
+    retries: 7,
+    failedCommits: 1,
+    last: { atMs: 990_000, message: "503 Slow Down" },
+  },
+  messages: ["The pool is full: writes wait for the replica"],
+};
+
+Deno.test("status reads like this", () => {
+  assertEquals(
+    statusText(REPORT, 1_000_000),
+    `device          /dev/ublkb0, 10GiB, io-replica
+mode            logging
+daemon          pid 17, up 2 h 13 min
+primary         /dev/nvme0n1
+replica         s3://backups/hosts/6f1d
+uuid            6f1d2c1e-8a0b-4c55-9d0e-2f7f4a1b3c4d
+checkpoint      42, 600 ms ago
+IO lag          5MiB in 1 operation, 350 ms
+pool            [###-------] 25 %, 256MiB of 1GiB, 3 requests waiting for room
+reads           1MiB/s, 256/s; 100 reads of 400KiB
+writes          2MiB/s, 512/s; 1 write of 4KiB
+replicated      3MiB/s
+other           2 flushes, 1 discard, 0 write-zeroes
+IO errors       0
+replica errors  7 repeated requests, 1 failed commit; 10.0 s ago: 503 Slow Down
+
+! The pool is full: writes wait for the replica
+`,
+  );
+});
+
+Deno.test("status of a device without news is short", () => {
+  const quiet = statusText({
+    ...REPORT,
+    lag: { bytes: 0, operations: 0, seconds: 0 },
+    checkpoint: { cno: null, committedMs: null, ageSeconds: null },
+    messages: [],
+  }, 1_000_000);
+  assert(quiet.includes("IO lag          none: the replica has every write\n"), quiet);
+  assert(quiet.includes("checkpoint      none yet\n"), quiet);
+});
+
+Deno.test("duration() uses two units at most", () => {
+  const rows: [number, string][] = [
+    [0, "0 ms"],
+    [0.0004, "0 ms"],
+    [0.85, "850 ms"],
+    [12.34, "12.3 s"],
+    [245, "4 min 5 s"],
+    [7980, "2 h 13 min"],
+    [273600, "3 d 4 h"],
+    [-1, "0 ms"],
+  ];
+  for (const [seconds, text] of rows) assertEquals(duration(seconds), text);
+});
