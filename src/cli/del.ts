@@ -66,7 +66,7 @@ async function clearLeftovers(ctx: Context, found: FoundState): Promise<void> {
 /** Something else may lie at the path by now: a new daemon's socket, or a file. */
 async function isStaleSocket(path: string): Promise<boolean> {
   try {
-    return (await Deno.lstat(path)).isSocket && !await isSocketAnswered(path);
+    return (await Deno.lstat(path)).isSocket === true && !await isSocketAnswered(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
