@@ -3,6 +3,7 @@
 
 import { assert, assertEquals } from "../support/assert.ts";
 import { Guest, type GuestResult, kernelTrouble, runGuest } from "../../tools/guest/guest.ts";
+import { WriteLog, type WriteLogEntry } from "../../tools/guest/write_log.ts";
 import { MiB } from "../../src/base/units.ts";
 
 Deno.test("runGuest() passes the exit code, both outputs, files and variables through", async () => {
@@ -87,6 +88,42 @@ Deno.test("Guest.powerCut() keeps what the disk was given and loses the guest's 
   assertEquals(image.subarray(4096, 4100), new Uint8Array(4));
   const again = await runGuest({ command: 'head -c 4 "$DISK0"', disks });
   assertEquals(again.stdout, "kept");
+  await Deno.remove(directory, { recursive: true });
+});
+
+Deno.test("WriteLog builds what a drive that loses its volatile cache is left with", async () => {
+  const directory = await Deno.makeTempDir();
+  const [path, writeLogPath] = [`${directory}/disk.img`, `${directory}/writes.log`];
+  const guest = await Guest.start({
+    command: `
+      put() { printf "$1" | dd of="$DISK0" conv=sync,$3 bs=4096 seek=$2 oflag=direct; }
+      put first 0 fsync; put second 1 notrunc; put third 2 notrunc
+      echo done >"$GUEST_EVENTS"; sleep 600`,
+    disks: [{ path, sizeBytes: 64 * MiB, writeLogPath }],
+  });
+  await guest.events.waitFor(/^done$/m, 120_000);
+  await guest.powerCut();
+
+  const log = WriteLog.open(writeLogPath);
+  assertEquals(log.entries.filter((entry) => entry.sizeBytes > 0).map((e) => e.offsetBytes), [
+    ...[0, 4096, 8192],
+  ]);
+  const keepThird = { survives: (entry: WriteLogEntry) => entry.offsetBytes === 8192 };
+  for (
+    const [options, expected] of [
+      [{}, ["first", "", ""]],
+      [keepThird, ["first", "", "third"]],
+      [{ survives: () => true }, ["first", "second", "third"]],
+    ] as const
+  ) {
+    await Deno.writeFile(path, new Uint8Array(64 * MiB));
+    log.replayOnto(path, options);
+    const image = await Deno.readFile(path);
+    const words = [0, 4096, 8192].map((at) => {
+      return new TextDecoder().decode(image.subarray(at, at + 8)).replaceAll("\0", "");
+    });
+    assertEquals(words, [...expected]);
+  }
   await Deno.remove(directory, { recursive: true });
 });
 

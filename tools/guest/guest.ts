@@ -35,6 +35,7 @@ export class Guest {
   readonly #outputs: Outputs;
   readonly #qemu: Deno.ChildProcess;
   readonly #startedAtMs: number;
+  readonly #isShell: boolean;
   /** Why the power was cut, once it was. */
   #cut: GuestOutcome | undefined;
 
@@ -46,6 +47,7 @@ export class Guest {
     this.#outputs = parts.outputs;
     this.#qemu = parts.qemu;
     this.#startedAtMs = parts.startedAtMs;
+    this.#isShell = options.shell ?? false;
     this.finished = this.#finish(options.timeLimitMs ?? 300_000, cleanUp);
     this.started = this.#waitForStart();
     this.started.catch(() => undefined); // whoever asks gets the rejection; nobody need ask
@@ -57,7 +59,7 @@ export class Guest {
     const directory = await Deno.makeTempDir({ prefix: "guest-" });
     const children: Deno.ChildProcess[] = [];
     const cleanUp = async () => {
-      children.forEach(killChild);
+      for (const child of children) killChild(child);
       await Promise.all(children.map((child) => child.status));
       await Deno.remove(directory, { recursive: true });
     };
@@ -122,7 +124,8 @@ export class Guest {
 
   #cutPower(reason: GuestOutcome): void {
     this.#cut ??= reason;
-    killChild(this.#qemu);
+    // Asked to end, QEMU leaves a shell's terminal as it was.
+    killChild(this.#qemu, this.#isShell && reason === "exited" ? "SIGTERM" : "SIGKILL");
   }
 
   async #waitForStart(): Promise<number> {
@@ -196,7 +199,7 @@ function closeQuietly(socket: Deno.UnixListener): void {
 
 function echoTo(port: PortName): ((chunk: Uint8Array) => void) | undefined {
   if (port === "stdout") return (chunk) => writeAll(Deno.stdout, chunk);
-  if (port === "stderr" || port === "console") return (chunk) => writeAll(Deno.stderr, chunk);
+  if (port === "stderr") return (chunk) => writeAll(Deno.stderr, chunk);
   return undefined;
 }
 

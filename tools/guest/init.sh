@@ -63,6 +63,7 @@ for name in $job_disks; do
 done
 declare -A port_of
 for port in /sys/class/virtio-ports/*; do
+  [ -f "$port/name" ] || continue # the console of a shell has none
   read -r name <"$port/name"
   port_of[$name]=/dev/${port##*/}
 done
@@ -72,8 +73,8 @@ cd "$job_cwd" || cd /
 exec 9>"${port_of[control]}"
 echo ready >&9
 if [ -n "$job_shell" ]; then
-  stty $job_shell </dev/hvc0
-  setsid --ctty bash -i </dev/hvc0 >/dev/hvc0 2>&1 9>&-
+  # The terminal forgets its size when nobody has it open.
+  setsid --ctty bash -c "stty $job_shell; exec bash -i" </dev/hvc0 >/dev/hvc0 2>&1 9>&-
   code=$?
 else
   # Ports can be opened only once; pipes let the command reopen /dev/stdout as often as it likes.

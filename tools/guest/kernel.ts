@@ -75,13 +75,10 @@ async function fetchKernel(kernel: KernelName, into: string): Promise<void> {
   // Sid splits the image into linux-image, linux-binary and linux-modules of one release.
   const names = tree.split("\n").filter((name) => /^linux-[a-z]+-\d[^ ]*-cloud-amd64$/.test(name));
   await downloadAndUnpack(apt, [...new Set(names)], into);
-  for (const directory of ["usr/lib/modules", "lib/modules"]) {
-    if (!await exists(`${into}/${directory}`)) continue;
+  // Where /lib is a link to /usr/lib, the package has its modules there.
+  if (await exists(`${into}/usr/lib/modules`)) {
     await Deno.mkdir(`${into}/lib`, { recursive: true });
-    if (directory.startsWith("usr/")) {
-      await Deno.rename(`${into}/${directory}`, `${into}/lib/modules`);
-    }
-    break;
+    await Deno.rename(`${into}/usr/lib/modules`, `${into}/lib/modules`);
   }
   const releases: string[] = [];
   for await (const entry of Deno.readDir(`${into}/lib/modules`)) releases.push(entry.name);
@@ -93,7 +90,9 @@ async function fetchKernel(kernel: KernelName, into: string): Promise<void> {
       .concat(`${into}/lib/modules`),
   );
   await run("/sbin/depmod", ["-b", into, release]);
-  await extractVmlinux(`${into}/boot/vmlinuz-${release}`, `${into}/vmlinux`);
+  const inBoot = `${into}/boot/vmlinuz-${release}`;
+  const bzImage = await exists(inBoot) ? inBoot : `${into}/lib/modules/${release}/vmlinuz`;
+  await extractVmlinux(bzImage, `${into}/vmlinux`);
   await Deno.writeTextFile(`${into}/release`, release);
 }
 

@@ -37,10 +37,13 @@ export function spawnBound(
   }).spawn();
 }
 
-/** Kills a child; fine if it has ended already. */
-export function killChild(child: Deno.ChildProcess): void {
+/** Ends a child; fine if it has ended already. */
+export function killChild(
+  child: Deno.ChildProcess,
+  signal: "SIGKILL" | "SIGTERM" = "SIGKILL",
+): void {
   try {
-    child.kill("SIGKILL");
+    child.kill(signal);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error; // TypeError: it has ended
   }

@@ -3,7 +3,7 @@
 
 import { Command, InvalidArgumentError } from "commander";
 import { parseSize } from "../../src/base/units.ts";
-import { Guest, type GuestResult } from "./guest.ts";
+import { Guest, type GuestResult, kernelTrouble } from "./guest.ts";
 import type { DiskOptions, KernelName } from "./options.ts";
 import { accelerator } from "./qemu.ts";
 
@@ -19,6 +19,9 @@ interface RunOptions {
   shell?: boolean;
   verbose?: boolean;
 }
+
+/** A week: as good as none. */
+const SHELL_LIMIT_MS = 7 * 24 * 3600 * 1000;
 
 const DISK_HELP = `size or path, with options: 1G | disk.img | 2G,cache=writeback |
 1G,bus=nvme,name=data,iops=200,log=writes.log,readonly,lbs=4096,pbs=4096`;
@@ -57,16 +60,17 @@ function report(text: string): void {
   Deno.stderr.writeSync(new TextEncoder().encode(`${text}\n`));
 }
 
-/** What the exit code cannot say. */
-function exitCodeOf(result: GuestResult, verbose: boolean): number {
+/** Says what the exit code cannot, and returns that code. */
+function conclude(result: GuestResult, verbose: boolean): number {
+  const trouble = kernelTrouble(result.kernelLog);
+  const broken = result.outcome === "panic" || result.outcome === "died";
+  if (verbose || broken) report(result.kernelLog + result.qemuLog);
+  else if (trouble.length > 0) report(`guest: the kernel says:\n${trouble.join("\n")}`);
   if (verbose) report(`guest: ${result.outcome} after ${Math.round(result.elapsedMs)} ms`);
   if (result.outcome === "exited") return result.exitCode ?? 125;
-  if (result.outcome === "time-limit") {
-    report("guest: the time limit was reached; the power was cut");
-    return 124;
-  }
-  report(`guest: ${result.outcome}\n${result.qemuLog}`);
-  return 125;
+  if (result.outcome === "time-limit") report("guest: the time was up; its power was cut");
+  else if (broken) report(`guest: ${result.outcome === "panic" ? "kernel panic" : "QEMU ended"}`);
+  return result.outcome === "time-limit" ? 124 : 125;
 }
 
 async function main(command: string[], options: RunOptions): Promise<number> {
@@ -79,16 +83,17 @@ async function main(command: string[], options: RunOptions): Promise<number> {
     cpus: options.cpus,
     kernel: options.kernel,
     modules: options.module,
-    timeLimitMs: options.shell ? 2 ** 31 - 1 : options.timeLimit * 1000,
+    timeLimitMs: options.shell ? SHELL_LIMIT_MS : options.timeLimit * 1000,
     shell: options.shell,
     echo: true,
   });
   Deno.addSignalListener("SIGTERM", () => void guest.powerCut());
   if (!options.shell) Deno.addSignalListener("SIGINT", () => void guest.powerCut());
   if (options.verbose) {
-    report(`guest: up in ${Math.round(await guest.started)} ms (${accelerator()})`);
+    const upMs = await guest.started.catch(() => NaN); // its end says why
+    report(`guest: up in ${Math.round(upMs)} ms (${accelerator()})`);
   }
-  return exitCodeOf(await guest.finished, options.verbose ?? false);
+  return conclude(await guest.finished, options.verbose ?? false);
 }
 
 const program = new Command("guest")
@@ -103,7 +108,7 @@ const program = new Command("guest")
   .option("--module <name>", "kernel module to load first", append, [])
   .option("--time-limit <seconds>", "cut the power after this time", Number, 300)
   .option("--shell", "interactive shell instead of a command")
-  .option("--verbose", "say how long the boot and the run took")
+  .option("--verbose", "show the kernel's log, and how long the boot and the run took")
   .action(async (command: string[], options: RunOptions) => {
     if (command.length === 0 && !options.shell) program.error("Say which command to run");
     Deno.exit(await main(command, options));
