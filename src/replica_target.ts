@@ -6,7 +6,7 @@
 // Order at stop: queues end -> replicator drains -> flush the primary -> mark it clean. So `clean`
 // means that the last checkpoint is the primary's content.
 //
-// A stop does not wait for ever for a replica that is away: with writes pending and no checkpoint
+// A stop does not wait for ever for a replica that is away: with writes pending and none committed
 // for STALL_MS it gives up. The primary has everything, stays `active`, and the next start copies.
 
 import { systemClock } from "./base/clock.ts";
@@ -37,7 +37,7 @@ import { type ReplicatorEnd, ReplicatorHandle } from "./workers/replicator_handl
 const LIMITS = { maxAgeMs: 400, targetBytes: 16 * MiB, flushIntervalMs: 100 };
 /** Data that one checkpoint gathers at most; less where the pool is small. */
 const BATCH_BYTES_MAX = 64 * MiB;
-/** A stop gives up on the replica when no checkpoint came for so long. */
+/** A stop gives up on the replica when it took nothing for so long. */
 const STALL_MS = 60_000;
 const STALL_CHECK_MS = 500;
 const SYNC_LOG_MS = 5_000;
@@ -183,12 +183,12 @@ export class ReplicaTarget implements Target {
     const running = this.#running;
     if (!running || this.#stallTimer !== undefined) return;
     const counters = running.views.counters.subarray(replicatorCounters(running.views));
-    let checkpoints = counters[REPLICATOR_COUNTER.checkpoints];
+    let drained = counters[REPLICATOR_COUNTER.drainedBytes];
     let sinceMs = systemClock.nowMs();
     this.#stallTimer = setInterval(() => {
-      const now = counters[REPLICATOR_COUNTER.checkpoints];
-      if (now !== checkpoints) sinceMs = systemClock.nowMs();
-      checkpoints = now;
+      const now = counters[REPLICATOR_COUNTER.drainedBytes];
+      if (now !== drained) sinceMs = systemClock.nowMs();
+      drained = now;
       if (systemClock.nowMs() - sinceMs > STALL_MS) this.#giveUp(running);
     }, STALL_CHECK_MS);
   }

@@ -235,17 +235,20 @@ export class Replicator {
     const { clock, journal } = this.#options;
     const committedMs = clock.wallMs();
     const { cno, segmentBytes } = receipt;
-    // Without its record no later commit begins: start-up can explain a replica that is one commit
-    // ahead of the flush log, not more.
-    await this.#persist(
-      "kernel",
-      () => journal.recordCommit({ cno, committedMs, segmentBytes }),
-    );
+    // Zeros over zeros change nothing: then there is no new checkpoint to record.
+    if (cno !== this.#counters[COUNTER.lastCno]) {
+      // Without its record no later commit begins: start-up can explain a replica that is one commit
+      // ahead of the flush log, not more.
+      await this.#persist(
+        "kernel",
+        () => journal.recordCommit({ cno, committedMs, segmentBytes }),
+      );
+      this.#counters[COUNTER.checkpoints]++;
+    }
     const counters = this.#counters;
     counters[COUNTER.lastCno] = cno;
     counters[COUNTER.lastCommitMs] = committedMs;
     counters[COUNTER.lastCommitTookMs] = tookMs;
-    counters[COUNTER.checkpoints]++;
     counters[COUNTER.segmentBytes] += segmentBytes;
     counters[COUNTER.putRequests] += receipt.putCount;
     counters[COUNTER.committedBytes] += collected.batch.blockCount * this.#pool.unitBytes;

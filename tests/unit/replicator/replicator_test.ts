@@ -107,6 +107,17 @@ Deno.test("Replicator commits what is written within its age and drains at stop"
   assertEquals(device.replicator.state, "stopped");
 });
 
+Deno.test("Replicator records no checkpoint when a commit changed nothing", async () => {
+  const device = newDevice();
+  device.writer.commit = () => Promise.resolve({ cno: 0, segmentBytes: 0, putCount: 0 });
+  const running = device.replicator.run();
+  device.zero(0, 5);
+  device.replicator.stop();
+  await running;
+  assertEquals(device.journal, []);
+  assertEquals(device.pool.usedUnits(), 0);
+});
+
 Deno.test("Replicator commits no gap: an unpublished entry holds back the later ones", async () => {
   const device = newDevice();
   const running = device.replicator.run();
