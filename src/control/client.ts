@@ -2,9 +2,10 @@
 // a limit, except for the end of a stop, whose progress keeps arriving.
 
 import { errorOfReport } from "../base/error_report.ts";
+import { InvariantError } from "../base/assert.ts";
 import { messageOf, ReplicaError } from "../base/errors.ts";
 import { checkSocketPath } from "../config.ts";
-import { LineConnection } from "./line_connection.ts";
+import { LineConnection, TooSlowError } from "./line_connection.ts";
 import {
   encodeLine,
   parseResponse,
@@ -15,6 +16,24 @@ import {
   type StatusReport,
 } from "./protocol.ts";
 import type { StopProgress } from "./running_device.ts";
+
+/** Why nobody was reached: no such socket, nobody listens on it, no answer in time, or else. */
+export type Unreachable = "absent" | "refused" | "slow" | "other";
+
+/** Nobody answers on a socket. Kind `unavailable`. */
+export class UnreachableError extends ReplicaError {
+  readonly reason: Unreachable;
+
+  constructor(path: string, why: string, details: { reason: Unreachable; cause?: unknown }) {
+    super("unavailable", `Cannot reach the daemon at "${path}": ${why}`, {
+      cause: details.cause,
+      hint: details.reason === "other"
+        ? "Its log says why."
+        : 'Run "hyper-io-replica list" to see which daemons run, and on which sockets.',
+    });
+    this.reason = details.reason;
+  }
+}
 
 export interface CallOptions {
   /** Longest wait for an answer, or for the next progress. */
@@ -82,10 +101,13 @@ async function connect(path: string): Promise<Deno.UnixConn> {
     return await Deno.connect({ transport: "unix", path });
   } catch (cause) {
     if (cause instanceof Deno.errors.NotFound) {
-      throw unreachable(path, "there is no such socket", "absent", cause);
+      throw new UnreachableError(path, "there is no such socket", { reason: "absent", cause });
     }
     if (cause instanceof Deno.errors.ConnectionRefused) {
-      throw unreachable(path, "nobody listens on the socket", "refused", cause);
+      throw new UnreachableError(path, "nobody listens on the socket", {
+        reason: "refused",
+        cause,
+      });
     }
     if (cause instanceof Deno.errors.PermissionDenied) {
       throw new ReplicaError("usage", `Cannot reach the daemon at "${path}": permission denied`, {
@@ -93,24 +115,8 @@ async function connect(path: string): Promise<Deno.UnixConn> {
         hint: "The socket belongs to the user who ran add; run the command as that user.",
       });
     }
-    throw unreachable(path, messageOf(cause), "other", cause);
+    throw new UnreachableError(path, messageOf(cause), { reason: "other", cause });
   }
-}
-
-function unreachable(path: string, why: string, reason: string, cause: unknown): ReplicaError {
-  return new ReplicaError("unavailable", `Cannot reach the daemon at "${path}": ${why}`, {
-    cause,
-    context: { reason },
-    hint: 'Run "hyper-io-replica list" to see which daemons run, and on which sockets.',
-  });
-}
-
-function goneError(path: string): ReplicaError {
-  return new ReplicaError(
-    "unavailable",
-    `Cannot reach the daemon at "${path}": it closed the connection without an answer`,
-    { hint: "Its log says why." },
-  );
 }
 
 function interrupted(cause: unknown): ReplicaError {
@@ -119,13 +125,19 @@ function interrupted(cause: unknown): ReplicaError {
 
 /** Errors of the system (a reset connection) become typed; ours pass. */
 function callError(path: string, error: unknown): unknown {
-  if (error instanceof ReplicaError) {
-    return error.context.reason === "slow"
-      ? unreachable(path, "it does not answer in time", "slow", error)
-      : error;
+  if (error instanceof TooSlowError) {
+    return new UnreachableError(path, "it does not answer in time", {
+      reason: "slow",
+      cause: error,
+    });
   }
-  if (!(error instanceof Error) || error.name === "InvariantError") return error;
-  return unreachable(path, messageOf(error), "other", error);
+  if (error instanceof ReplicaError || error instanceof InvariantError) return error;
+  return new UnreachableError(path, messageOf(error), { reason: "other", cause: error });
+}
+
+function goneError(path: string): ReplicaError {
+  const why = "it closed the connection without an answer";
+  return new UnreachableError(path, why, { reason: "other" });
 }
 
 /** True when somebody listens on the socket, whoever it is. */
@@ -134,8 +146,9 @@ export async function isSocketAnswered(path: string): Promise<boolean> {
     (await connect(path)).close();
     return true;
   } catch (error) {
-    const reason = error instanceof ReplicaError ? error.context.reason : undefined;
-    if (reason === "refused" || reason === "absent") return false;
+    if (error instanceof UnreachableError && ["refused", "absent"].includes(error.reason)) {
+      return false;
+    }
     throw error;
   }
 }

@@ -14,11 +14,11 @@ export interface LineLimits {
   readonly lineMs: number;
 }
 
-/** A connection was closed because its peer took too long. */
-function tooSlow(what: string): ReplicaError {
-  return new ReplicaError("unavailable", `Cannot ${what}: the other side took too long`, {
-    context: { reason: "slow" },
-  });
+/** The peer took too long. */
+export class TooSlowError extends ReplicaError {
+  constructor(what: string) {
+    super("unavailable", `Cannot ${what}: the other side took too long`);
+  }
 }
 
 export class LineConnection {
@@ -95,7 +95,7 @@ export class LineConnection {
     const running = operation();
     const timeout = new Promise<never>((_, reject) => {
       const leftMs = Math.max(0, deadline - performance.now());
-      timer = setTimeout(() => reject(tooSlow(what)), leftMs);
+      timer = setTimeout(() => reject(new TooSlowError(what)), leftMs);
     });
     try {
       return await Promise.race([running, timeout]);

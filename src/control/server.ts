@@ -10,7 +10,7 @@ import { reportOf } from "../base/error_report.ts";
 import { messageOf, ReplicaError, usageError } from "../base/errors.ts";
 import { roomLog } from "../base/log.ts";
 import { checkSocketPath } from "../config.ts";
-import { ping } from "./client.ts";
+import { ping, UnreachableError } from "./client.ts";
 import { LineConnection, type LineLimits } from "./line_connection.ts";
 import {
   encodeLine,
@@ -229,7 +229,7 @@ async function whoAnswers(path: string): Promise<string | null> {
     const { pid, device } = await ping(path, { timeoutMs: 2_000 });
     return `the daemon with pid ${pid}${device === null ? "" : ` (${device})`}`;
   } catch (error) {
-    if (error instanceof ReplicaError && error.context.reason === "refused") return null;
+    if (error instanceof UnreachableError && error.reason === "refused") return null;
     return "another program";
   }
 }
