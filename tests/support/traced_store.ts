@@ -20,8 +20,11 @@ export interface StoreRequest {
   readonly range?: ByteRange;
 }
 
-/** "lost": the request fails before it takes effect; "answer-lost": after. */
-export type Fault = "lost" | "answer-lost" | undefined;
+/**
+ * "lost": the request fails before it takes effect; "answer-lost": after; "refused": a put is answered
+ * as if its condition did not hold.
+ */
+export type Fault = "lost" | "answer-lost" | "refused" | undefined;
 
 export class TracedStore implements ObjectStore {
   readonly inner: MemoryStore;
@@ -54,7 +57,12 @@ export class TracedStore implements ObjectStore {
     chunks: readonly Uint8Array[],
     options?: RequestOptions & { condition?: PutCondition },
   ): Promise<PutResult> {
-    return this.#request({ verb: "put", key }, () => this.inner.put(key, chunks, options));
+    const refused: PutResult = { stored: false };
+    return this.#request(
+      { verb: "put", key },
+      () => this.inner.put(key, chunks, options),
+      refused,
+    );
   }
 
   async *list(
@@ -114,12 +122,13 @@ export class TracedStore implements ObjectStore {
     return this.requests.filter((r) => r.verb === verb && (!key || r.key === key)).length;
   }
 
-  async #request<T>(request: StoreRequest, act: () => Promise<T>): Promise<T> {
+  async #request<T>(request: StoreRequest, act: () => Promise<T>, refused?: T): Promise<T> {
     const ordinal = this.requests.push(request) - 1;
     this.runningMax = Math.max(this.runningMax, ++this.#running);
     try {
       const fault = await this.hook(request, ordinal);
       if (fault === "lost") throw unavailable(request);
+      if (fault === "refused" && refused !== undefined) return refused;
       const result = await act();
       if (fault === "answer-lost") throw unavailable(request);
       return result;
