@@ -5,7 +5,7 @@
 // the offset, never wrong data. Memory is bounded by the two caches and the reads in flight.
 
 import { dataError } from "../base/errors.ts";
-import { MiB } from "../base/units.ts";
+import { KiB, MiB } from "../base/units.ts";
 import { type NodeWords, rootWords } from "../format/bmap.ts";
 import { type Geometry, geometryOf, type Inode, INODE_KEY } from "../format/inode.ts";
 import { segmentKey } from "../format/segment.ts";
@@ -36,6 +36,8 @@ const NODE_CACHE_BYTES = 32 * MiB;
 const SUMMARY_CACHE_BYTES = 16 * MiB;
 const CONCURRENCY = 16;
 const REQUEST_BYTES_MAX = 8 * MiB;
+/** A gap between two wanted parts of a segment that is cheaper to read than a second request. */
+const GAP_BYTES_MAX = 64 * KiB;
 
 export class HyperfileReader {
   /** The checkpoint that is open; 0 when nothing was ever committed. */
@@ -107,10 +109,13 @@ export class HyperfileReader {
     const endBlock = Math.ceil(end / block);
     const startBlock = Math.floor(offsetBytes / block);
     for await (const extents of this.#checkedExtents(startBlock, endBlock, signal)) {
-      const parts = [...splitExtents(extents, block, { start: offsetBytes, end })];
-      await this.#limiter.runAll(parts, async (part) => {
-        const bytes = await this.#readSegment(part, signal);
-        into.set(bytes, part.fileOffset - offsetBytes);
+      const parts = splitExtents(extents, block, { start: offsetBytes, end });
+      await this.#limiter.runAll(groupParts([...parts]), async (group) => {
+        const bytes = await this.#readSegment(group, signal);
+        for (const { offset, length, fileOffset } of group.parts) {
+          const at = offset - group.offset;
+          into.set(bytes.subarray(at, at + length), fileOffset - offsetBytes);
+        }
       });
     }
   }
@@ -139,10 +144,21 @@ export class HyperfileReader {
     if (open !== null) yield open;
   }
 
+  /**
+   * Extents of `start` to `end - 1`, checked. Where the range reaches the end of the file, keys beyond
+   * it are checked as well: a damaged key may have carried a block there.
+   */
   async *#checkedExtents(start: number, end: number, signal?: AbortSignal) {
-    for await (const extents of walkExtents(this.#tree, start, end, signal)) {
+    const sizeBlocks = Math.ceil(this.sizeBytes / this.dataBlockBytes);
+    const walkEnd = end >= sizeBlocks ? Infinity : end;
+    for await (const extents of walkExtents(this.#tree, start, walkEnd, signal)) {
       await this.#index?.check(extents, signal);
-      yield extents;
+      const inside = extents.filter(({ startBlock }) => startBlock < end);
+      const last = inside.at(-1);
+      if (last !== undefined && last.startBlock + last.blockCount > end) {
+        inside[inside.length - 1] = { ...last, blockCount: end - last.startBlock };
+      }
+      if (inside.length > 0) yield inside;
     }
   }
 
@@ -152,27 +168,53 @@ export class HyperfileReader {
       next.offsetBytes === open.offsetBytes + open.blockCount * this.dataBlockBytes;
   }
 
-  async #readSegment(part: Part, signal?: AbortSignal): Promise<Uint8Array> {
-    const object = segmentKey(part.segmentId);
-    const range = { offset: part.offset, length: part.length };
-    const body = await this.#store.get(object, { range, signal });
-    if (body !== null && body.bytes.length >= part.length) {
-      return body.bytes.subarray(0, part.length);
-    }
+  async #readSegment(group: PartGroup, signal?: AbortSignal): Promise<Uint8Array> {
+    const object = segmentKey(group.segmentId);
+    const { offset, length } = group;
+    const body = await this.#store.get(object, { range: { offset, length }, signal });
+    if (body !== null && body.bytes.length >= length) return body.bytes;
     const reason = body === null ? "the segment is missing" : `the segment ends at ${body.size}`;
-    throw dataError(`Cannot read data in ${object} at ${part.offset}: ${reason}`, {
-      context: { object, offset: part.offset },
+    throw dataError(`Cannot read data in ${object} at ${offset}: ${reason}`, {
+      context: { object, offset },
       hint: "The replica is damaged there; an earlier checkpoint may be whole.",
     });
   }
 }
 
-/** One range request for data. */
+/** Wanted bytes that lie together in a segment and in the file. */
 interface Part {
   readonly segmentId: number;
   readonly offset: number;
   readonly length: number;
   readonly fileOffset: number;
+}
+
+/** One range request. */
+interface PartGroup {
+  readonly segmentId: number;
+  readonly offset: number;
+  length: number;
+  readonly parts: Part[];
+}
+
+/** Parts of one segment with small gaps between them are read together. */
+function groupParts(parts: Part[]): PartGroup[] {
+  parts.sort((a, b) => a.segmentId - b.segmentId || a.offset - b.offset);
+  const groups: PartGroup[] = [];
+  for (const part of parts) {
+    const { segmentId, offset } = part;
+    const end = offset + part.length;
+    const last = groups.at(-1);
+    if (
+      last !== undefined && last.segmentId === segmentId &&
+      offset - (last.offset + last.length) <= GAP_BYTES_MAX &&
+      end - last.offset <= REQUEST_BYTES_MAX
+    ) {
+      last.length = Math.max(last.length, end - last.offset);
+      last.parts.push(part);
+    } else groups.push({ segmentId, offset, length: part.length, parts: [part] });
+  }
+  return groups;
 }
 
 function* splitExtents(
