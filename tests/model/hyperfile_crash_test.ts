@@ -3,7 +3,7 @@
 
 import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
 import type { OrphanPolicy } from "../../src/replica/orphans.ts";
-import type { CheckpointBatch } from "../../src/replication/checkpoint_batch.ts";
+import type { CheckpointBatch } from "../../src/format/checkpoint_batch.ts";
 import { assert, assertEquals } from "../support/assert.ts";
 import { batchOf, stamped } from "../support/batches.ts";
 import { readImage } from "../support/image.ts";

@@ -3,7 +3,7 @@ import { isDirect, rootWords } from "../../../src/format/bmap.ts";
 import { HyperfileReader } from "../../../src/replica/hyperfile_reader.ts";
 import { HyperfileWriter, type WriterOptions } from "../../../src/replica/hyperfile_writer.ts";
 import { readInode } from "../../../src/replica/inode_reader.ts";
-import type { CheckpointBatch } from "../../../src/replication/checkpoint_batch.ts";
+import type { CheckpointBatch } from "../../../src/format/checkpoint_batch.ts";
 import { assert, assertEquals, assertRejects } from "../../support/assert.ts";
 import { batchOf, filled, stamped } from "../../support/batches.ts";
 import { readImage } from "../../support/image.ts";
