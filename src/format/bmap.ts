@@ -11,6 +11,7 @@
 // younger than the node's own.
 
 import { invariant } from "../base/assert.ts";
+import { struct, u16, u32, u8 } from "../base/struct.ts";
 import {
   describePointer,
   isInSegment,
@@ -21,6 +22,14 @@ import {
   segmentIdOf,
 } from "./block_ptr.ts";
 
+/** The first 8 bytes of every node; hot code reads them as two words. */
+export const NodeHeader = struct("NodeHeader", 8, {
+  flags: u8,
+  level: u8,
+  nchildren: u16,
+  userData: u32,
+});
+
 export const ROOT_BYTES = 56;
 export const ROOT_CAPACITY = 3;
 /** Block indexes that the root's direct form can map. */
@@ -29,7 +38,7 @@ export const LEVEL_MAX = 13;
 
 export const NodeFlag = { large: 1, leaf: 2 } as const;
 
-const HEADER_WORDS = 2;
+const HEADER_WORDS = NodeHeader.size / 4;
 const TWO_32 = 2 ** 32;
 const KEY_HI_LIMIT = 2 ** 21;
 
