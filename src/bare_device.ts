@@ -11,7 +11,7 @@ import {
 } from "./config.ts";
 import type { CountersReport, StatsReport, StatusReport } from "./control/protocol.ts";
 import { RateMeter } from "./control/rate_meter.ts";
-import type { DeviceParameters, RunningDevice, StopProgress } from "./control/running_device.ts";
+import type { DeviceParameters, DeviceProgress, RunningDevice } from "./control/running_device.ts";
 import { UblkDevice } from "./device.ts";
 import { countersReport, throughputReport } from "./control/device_report.ts";
 
@@ -53,7 +53,7 @@ class BareDevice implements RunningDevice {
     return this.#device.parameters;
   }
 
-  async stop(onProgress?: (progress: StopProgress) => void): Promise<void> {
+  async stop(onProgress?: (progress: DeviceProgress) => void): Promise<void> {
     this.#stopping = true;
     onProgress?.({ stage: "stopping the device" });
     await this.#device.stop();

@@ -5,7 +5,7 @@
 import { usageError } from "./base/errors.ts";
 import { formatSize, GiB, isPowerOfTwo, KiB, MiB, SECTOR, TiB } from "./base/units.ts";
 import { parseUuid } from "./base/uuid.ts";
-import { resolveS3Settings } from "./replica/s3_settings.ts";
+import { resolveS3Settings, type S3Config } from "./replica/s3_settings.ts";
 import { lastComponent, parseReplicaUri, type ReplicaLocation } from "./replica/replica_uri.ts";
 
 /** Bounds of the settings; the help and the error messages are made from them. */
@@ -39,14 +39,6 @@ export interface LoopTarget {
   readonly path: string;
   /** Through the page cache instead of direct I/O. */
   readonly bufferedIo: boolean;
-}
-
-/** How to reach S3, over what the AWS environment variables say; absent fields come from there. */
-export interface S3Config {
-  readonly endpoint?: string;
-  readonly region?: string;
-  /** True: http://host/bucket/key; false: http://bucket.host/key. */
-  readonly pathStyle?: boolean;
 }
 
 /** A primary with its replica. */

@@ -13,7 +13,12 @@ import type {
   StatusReport,
 } from "./control/protocol.ts";
 import { RateMeter } from "./control/rate_meter.ts";
-import type { DeviceParameters, RunningDevice, StopProgress } from "./control/running_device.ts";
+import type {
+  DeviceParameters,
+  DeviceProgress,
+  DeviceStart,
+  RunningDevice,
+} from "./control/running_device.ts";
 import { UblkDevice } from "./device.ts";
 import { countersReport, throughputReport } from "./control/device_report.ts";
 import { ReplicaTarget } from "./replica_target.ts";
@@ -31,9 +36,19 @@ const PROGRESS_MS = 500;
 export async function startReplicaDevice(
   config: DeviceConfig,
   target: ReplicaTargetConfig,
-  signal: AbortSignal,
+  start: DeviceStart,
 ): Promise<RunningDevice> {
-  const opened = await ReplicaTarget.open(config, target, signal);
+  const { signal, onProgress } = start;
+  const opened = await ReplicaTarget.open(config, target, {
+    signal,
+    onSync: ({ totalBytes, doneBytes, remainingMs, trouble }) =>
+      onProgress?.({
+        stage: "copying the primary to the replica",
+        pendingBytes: totalBytes - doneBytes,
+        remainingMs,
+        trouble,
+      }),
+  });
   const device = await UblkDevice.start(config, opened, { signal });
   return new ReplicaDevice(target, opened, device);
 }
@@ -63,7 +78,7 @@ class ReplicaDevice implements RunningDevice {
     return this.#device.parameters;
   }
 
-  async stop(onProgress?: (progress: StopProgress) => void): Promise<void> {
+  async stop(onProgress?: (progress: DeviceProgress) => void): Promise<void> {
     this.#stopping = true;
     const report = () =>
       onProgress?.({ stage: "draining the pool", pendingBytes: this.#pendingBytes() });

@@ -49,6 +49,14 @@ export interface ReplicaTargetState {
   readonly lastError: { readonly atMs: number; readonly message: string } | null;
 }
 
+/** What opening a target takes besides its configuration. */
+export interface TargetOpening {
+  /** Aborted while the target starts: the start ends with `closed`. */
+  readonly signal: AbortSignal;
+  /** Called while the primary is copied to the replica, before the device is usable. */
+  readonly onSync?: (progress: SyncProgress) => void;
+}
+
 interface Running {
   readonly views: SharedViews;
   readonly pool: Pool;
@@ -69,7 +77,7 @@ export class ReplicaTarget implements Target {
   readonly #target: ReplicaTargetConfig;
   readonly #primary: BlockDevice;
   readonly #metadata: PrimaryMetadata;
-  readonly #signal: AbortSignal;
+  readonly #opening: TargetOpening;
   readonly #log = roomLog("main");
   #running: Running | null = null;
   #state: ReplicaTargetState = { replicator: "starting", sync: null, lastError: null };
@@ -79,7 +87,7 @@ export class ReplicaTarget implements Target {
   private constructor(
     config: DeviceConfig,
     target: ReplicaTargetConfig,
-    parts: { primary: BlockDevice; metadata: PrimaryMetadata; signal: AbortSignal },
+    parts: { primary: BlockDevice; metadata: PrimaryMetadata; opening: TargetOpening },
   ) {
     const { geometry } = parts.primary;
     const { deviceSizeBytes, dataBlockBytes } = parts.metadata.superblock;
@@ -87,7 +95,7 @@ export class ReplicaTarget implements Target {
     this.#target = target;
     this.#primary = parts.primary;
     this.#metadata = parts.metadata;
-    this.#signal = parts.signal;
+    this.#opening = parts.opening;
     this.sizeBytes = deviceSizeBytes;
     this.logicalBlockBytes = geometry.logicalBlockBytes;
     // Whole replica blocks need no reading back: say so to file systems.
@@ -100,7 +108,7 @@ export class ReplicaTarget implements Target {
   static async open(
     config: DeviceConfig,
     target: ReplicaTargetConfig,
-    signal: AbortSignal,
+    opening: TargetOpening,
   ): Promise<ReplicaTarget> {
     const primary = await BlockDevice.open(target.path, {
       access: "write",
@@ -110,7 +118,7 @@ export class ReplicaTarget implements Target {
     try {
       const metadata = await PrimaryMetadata.load(primary);
       checkIdentity(config, target, metadata.superblock);
-      return new ReplicaTarget(config, target, { primary, metadata, signal });
+      return new ReplicaTarget(config, target, { primary, metadata, opening });
     } catch (error) {
       primary.close();
       throw error;
@@ -147,13 +155,14 @@ export class ReplicaTarget implements Target {
     const pool = new Pool(views);
     this.#running = { views, pool, layout, doorbells, doorbellFds, handle };
     const abandon = () => handle.abandon();
-    this.#signal.addEventListener("abort", abandon);
+    const { signal } = this.#opening;
+    signal.addEventListener("abort", abandon);
     try {
-      if (this.#signal.aborted) abandon();
+      if (signal.aborted) abandon();
       const { cno, startup } = await handle.ready;
       this.#log.info("Replica attached", { cno, startup, replica: this.#target.replica.uri });
     } finally {
-      this.#signal.removeEventListener("abort", abandon);
+      signal.removeEventListener("abort", abandon);
     }
     this.#state = { ...this.#state, replicator: "replicating", sync: null };
     // Not markActive(): whatever the primary's state was, the two sides are equal now.
@@ -243,6 +252,7 @@ export class ReplicaTarget implements Target {
         primaryState: state,
         deviceSizeBytes: this.sizeBytes,
         replica: this.#target.replica,
+        s3: this.#target.s3,
         uuid: this.#target.uuid,
         limits: { ...LIMITS, targetBytes: Math.min(LIMITS.targetBytes, layout.poolBytes / 4) },
         batchBlocks: Math.ceil(batchBlocks),
@@ -257,6 +267,7 @@ export class ReplicaTarget implements Target {
 
   #onSync(progress: SyncProgress): void {
     this.#state = { ...this.#state, replicator: "copying", sync: progress };
+    this.#opening.onSync?.(progress);
     const nowMs = systemClock.nowMs();
     if (nowMs - this.#syncLoggedMs < SYNC_LOG_MS) return;
     this.#syncLoggedMs = nowMs;

@@ -2,17 +2,17 @@
 
 import { startBareDevice } from "./bare_device.ts";
 import type { DeviceConfig } from "./config.ts";
-import type { RunningDevice } from "./control/running_device.ts";
+import type { DeviceStart, RunningDevice } from "./control/running_device.ts";
 import { startReplicaDevice } from "./replica_device.ts";
 
-/** Builds and starts a device; a failure, or `signal`, leaves nothing behind. */
-export function startDevice(config: DeviceConfig, signal: AbortSignal): Promise<RunningDevice> {
+/** Builds and starts a device; a failure, or the start's signal, leaves nothing behind. */
+export function startDevice(config: DeviceConfig, start: DeviceStart): Promise<RunningDevice> {
   const { target } = config;
   switch (target.type) {
     case "null":
     case "loop":
-      return startBareDevice(config, target, signal);
+      return startBareDevice(config, target, start.signal);
     case "replica":
-      return startReplicaDevice(config, target, signal);
+      return startReplicaDevice(config, target, start);
   }
 }

@@ -8,6 +8,8 @@ import { GiB } from "../base/units.ts";
 import { type DeviceConfig, deviceConfig, LIMITS, NULL_DEVICE_BYTES } from "../config.ts";
 import { type CommonValues, defineCommand, defineGroup, type OptionValues } from "./command.ts";
 import type { Context } from "./context.ts";
+import type { DeviceProgress } from "../control/running_device.ts";
+import { progressText } from "./progress_text.ts";
 import { runDaemon } from "./daemon.ts";
 import { absolutePath } from "./paths.ts";
 import { DEFAULT_SOCKET } from "./find_daemon.ts";
@@ -23,6 +25,7 @@ import {
 import { s3ConfigOf, s3Options } from "./s3_options.ts";
 import { type ReadyMessage, readyText } from "./ready_report.ts";
 
+const PROGRESS_MS = 2_000;
 const DEVICE = "Device:";
 const DAEMON = "Daemon:";
 
@@ -280,7 +283,8 @@ async function startDevice(
 ): Promise<void> {
   await ctx.platform.checkMachine(config);
   if (!values.foreground) {
-    const report = await launchDaemon(ctx, { config, logFile: values.logFile });
+    const onProgress = values.quiet ? () => {} : progressPrinter(ctx);
+    const report = await launchDaemon(ctx, { config, logFile: values.logFile, onProgress });
     if (!values.quiet) ctx.stdout.write(readyText(report, config, values.json));
     return;
   }
@@ -295,6 +299,19 @@ async function startDevice(
   });
 }
 
+/** Prints progress when the stage changes, and every few seconds otherwise. */
+function progressPrinter(ctx: Context): (progress: DeviceProgress) => void {
+  let stage = "";
+  let printedMs = -Infinity;
+  return (progress) => {
+    const nowMs = ctx.clock.nowMs();
+    if (progress.stage === stage && nowMs - printedMs < PROGRESS_MS) return;
+    stage = progress.stage;
+    printedMs = nowMs;
+    ctx.stderr.write(`starting: ${progressText(progress)}\n`);
+  };
+}
+
 /** Runs the device for a parent that waits on our stdout for one line. */
 async function runForParent(
   ctx: Context,
@@ -302,13 +319,17 @@ async function runForParent(
 ): Promise<void> {
   let reported = false;
   function say(message: ReadyMessage): void {
-    reported = true;
+    reported = !("progress" in message);
     if (!ctx.stdout.write(JSON.stringify(message) + "\n")) {
       throw new ReplicaError("closed", "Cannot report the device: the waiting add command is gone");
     }
   }
   try {
-    await runDaemon(ctx, { ...run, onReady: (ready) => say({ ready }) });
+    await runDaemon(ctx, {
+      ...run,
+      onProgress: (progress) => say({ progress }),
+      onReady: (ready) => say({ ready }),
+    });
   } catch (error) {
     if (!reported) ctx.stdout.write(JSON.stringify({ error: reportOf(error) }) + "\n");
     throw error;

@@ -7,12 +7,12 @@
 //   6. device.stop()   - drains; status and stop are still answered, with progress
 //   7. state file, then the control socket: whoever waits for the answer to "stop" finds all done
 
-import { ReplicaError } from "../base/errors.ts";
+import { messageOf, ReplicaError } from "../base/errors.ts";
 import { roomLog } from "../base/log.ts";
 import type { DeviceConfig } from "../config.ts";
 import type { PingReport, StatsReport, StatusReport } from "../control/protocol.ts";
 import { processStart, removeState, writeState } from "../control/run_directory.ts";
-import type { RunningDevice, StopProgress } from "../control/running_device.ts";
+import type { DeviceProgress, RunningDevice } from "../control/running_device.ts";
 import { type ControlHandler, ControlServer } from "../control/server.ts";
 import type { Context, SignalName } from "./context.ts";
 import { absolutePath, reachableSocket } from "./paths.ts";
@@ -23,6 +23,8 @@ export interface DaemonOptions {
   readonly config: DeviceConfig;
   readonly version: string;
   readonly logFile: string | null;
+  /** Called while the start takes its time; a failure stops the start. */
+  onProgress?(progress: DeviceProgress): void;
   /** Called once, when the device is usable; a failure stops the device. */
   onReady(report: ReadyReport): void;
 }
@@ -40,9 +42,9 @@ class Daemon implements ControlHandler {
   /** Aborted when the daemon is to stop, whoever wanted it. */
   readonly #stopWanted = new AbortController();
   readonly #finished = Promise.withResolvers<void>();
-  readonly #progressListeners = new Set<(progress: StopProgress) => void>();
+  readonly #progressListeners = new Set<(progress: DeviceProgress) => void>();
   #device: RunningDevice | null = null;
-  #progress: StopProgress = { stage: "starting to stop" };
+  #progress: DeviceProgress = { stage: "starting the device" };
 
   constructor(ctx: Context, options: DaemonOptions) {
     this.#ctx = ctx;
@@ -78,7 +80,11 @@ class Daemon implements ControlHandler {
 
   async #serveDevice(): Promise<void> {
     const { config } = this.#options;
-    const device = await this.#ctx.platform.startDevice(config, this.#stopWanted.signal);
+    const device = await this.#ctx.platform.startDevice(config, {
+      signal: this.#stopWanted.signal,
+      onProgress: (progress) => this.#startProgress(progress),
+    });
+    this.#progress = { stage: "starting to stop" };
     this.#device = device;
     try {
       const report = await this.#writeState(device);
@@ -87,6 +93,16 @@ class Daemon implements ControlHandler {
       await this.#untilStopWanted(device);
     } finally {
       await this.#stopDevice(device);
+    }
+  }
+
+  #startProgress(progress: DeviceProgress): void {
+    this.#progress = progress;
+    try {
+      this.#options.onProgress?.(progress);
+    } catch (error) {
+      this.#log.warn("Nobody waits for the device any more", { reason: messageOf(error) });
+      this.#stopWanted.abort("parent");
     }
   }
 
@@ -125,11 +141,19 @@ class Daemon implements ControlHandler {
   }
 
   async #stopDevice(device: RunningDevice): Promise<void> {
-    await device.stop((progress) => {
-      this.#progress = progress;
-      for (const listener of this.#progressListeners) listener(progress);
-    });
     const { number, path } = device.parameters;
+    try {
+      await device.stop((progress) => {
+        this.#progress = progress;
+        for (const listener of this.#progressListeners) listener(progress);
+      });
+    } catch (error) {
+      // Where the kernel refused, the device may still be there, and `del` has to find it.
+      if (error instanceof ReplicaError && error.kind !== "kernel") {
+        await removeState(this.#ctx.runDirectory, number);
+      }
+      throw error;
+    }
     await removeState(this.#ctx.runDirectory, number);
     this.#log.info("Device stopped", { device: path });
   }
@@ -161,7 +185,7 @@ class Daemon implements ControlHandler {
     return this.#started().stats();
   }
 
-  async stop(onProgress: (progress: StopProgress) => void): Promise<void> {
+  async stop(onProgress: (progress: DeviceProgress) => void): Promise<void> {
     this.#log.info("Stop wanted by request");
     this.#progressListeners.add(onProgress);
     onProgress(this.#progress);
@@ -176,7 +200,7 @@ class Daemon implements ControlHandler {
   #started(): RunningDevice {
     if (this.#device !== null) return this.#device;
     throw new ReplicaError("unavailable", "Cannot show the device: it is still starting", {
-      hint: "Repeat the command in a moment; the daemon's log shows how far it is.",
+      hint: `It is ${progressText(this.#progress)}. Repeat the command later.`,
     });
   }
 }

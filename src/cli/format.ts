@@ -1,7 +1,7 @@
 // `format`: writes the metadata of a new device onto a primary and creates its replica.
 
 import { usageError } from "../base/errors.ts";
-import { checkS3, type S3Config } from "../config.ts";
+import { checkS3 } from "../config.ts";
 import type { DeviceCard } from "../format/device_card.ts";
 import {
   formatLine,
@@ -12,6 +12,7 @@ import {
 import { NewReplica } from "../replica/new_replica.ts";
 import { openObjectStore } from "../replica/open.ts";
 import { parseReplicaUri, type ReplicaLocation } from "../replica/replica_uri.ts";
+import type { S3Config } from "../replica/s3_settings.ts";
 import { ONE_SHOT_RETRY } from "../replica/retry_store.ts";
 import { defineCommand } from "./command.ts";
 import type { Context } from "./context.ts";

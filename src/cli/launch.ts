@@ -14,6 +14,7 @@ import type { Readable } from "node:stream";
 import { errorOfReport } from "../base/error_report.ts";
 import { messageOf, ReplicaError, usageError } from "../base/errors.ts";
 import type { DeviceConfig } from "../config.ts";
+import type { DeviceProgress } from "../control/running_device.ts";
 import { makeRunDirectory } from "../control/run_directory.ts";
 import type { Context } from "./context.ts";
 import { parseReadyMessage, type ReadyReport } from "./ready_report.ts";
@@ -21,10 +22,16 @@ import { parseReadyMessage, type ReadyReport } from "./ready_report.ts";
 /** Options that turn a command line of `add` into the one of its daemon. */
 export const DAEMON_OPTIONS = ["--foreground", "--report-ready"];
 
+export interface LaunchOptions {
+  readonly config: DeviceConfig;
+  readonly logFile: string | undefined;
+  onProgress(progress: DeviceProgress): void;
+}
+
 /** Starts a daemon with this process's command line; resolves when its device is usable. */
 export async function launchDaemon(
   ctx: Context,
-  options: { config: DeviceConfig; logFile: string | undefined },
+  options: LaunchOptions,
 ): Promise<ReadyReport> {
   await makeRunDirectory(ctx.runDirectory);
   const logFile = options.logFile ?? `${ctx.runDirectory}/${logName(options.config)}.log`;
@@ -45,7 +52,11 @@ export async function launchDaemon(
       ctx.stderr.write(`Still waiting for the daemon (pid ${child.pid}) to stop\n`);
     });
     try {
-      const report = await waitUntilReady(child.stdout as Readable, ended, logFile);
+      const report = await waitUntilReady(child.stdout as Readable, {
+        ended,
+        logFile,
+        onProgress: options.onProgress,
+      });
       if (ctx.signal.aborted) await ended; // the signal crossed the ready line: it stops again
       ctx.signal.throwIfAborted();
       return { ...report, logFile };
@@ -64,14 +75,23 @@ export async function launchDaemon(
 
 async function waitUntilReady(
   pipe: Readable,
-  ended: Promise<string>,
-  logFile: string,
+  { ended, logFile, onProgress }: {
+    ended: Promise<string>;
+    logFile: string;
+    onProgress: LaunchOptions["onProgress"];
+  },
 ): Promise<ReadyReport> {
-  const line = await firstLine(pipe);
-  const message = line === null ? null : parseReadyMessage(line);
-  if (message !== null && "ready" in message) return message.ready;
+  for await (const line of linesOf(pipe)) {
+    const message = parseReadyMessage(line);
+    if (message === null) break;
+    if ("ready" in message) return message.ready;
+    if ("progress" in message) onProgress(message.progress);
+    else {
+      await ended;
+      throw errorOfReport(message.error);
+    }
+  }
   const how = await ended;
-  if (message !== null) throw errorOfReport(message.error);
   throw new ReplicaError(
     "kernel",
     `Cannot start the device: its daemon ${how} before it was ready`,
@@ -81,15 +101,14 @@ async function waitUntilReady(
   );
 }
 
-async function firstLine(pipe: Readable): Promise<string | null> {
+async function* linesOf(pipe: Readable): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   let text = "";
   for await (const chunk of pipe) {
-    text += decoder.decode(chunk as Uint8Array, { stream: true });
-    const end = text.indexOf("\n");
-    if (end >= 0) return text.slice(0, end);
+    const lines = (text + decoder.decode(chunk as Uint8Array, { stream: true })).split("\n");
+    text = lines.pop() ?? "";
+    yield* lines;
   }
-  return null;
 }
 
 function openLog(path: string): number {

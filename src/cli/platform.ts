@@ -3,7 +3,7 @@
 // loads the FFI modules only when they are used ("--help" opens no library).
 
 import type { DeviceConfig } from "../config.ts";
-import type { RunningDevice } from "../control/running_device.ts";
+import type { DeviceStart, RunningDevice } from "../control/running_device.ts";
 
 /** A ublk device as the driver describes it. */
 export interface KernelDevice {
@@ -40,8 +40,8 @@ export interface Platform {
   keepOwnFiles(): void;
   /**
    * Builds and starts a device; it is usable when the promise resolves. A failure leaves nothing
-   * behind in the kernel. Aborting `signal` stops the start; the promise then rejects with `closed`.
+   * behind in the kernel. Aborting the start's signal rejects the promise with `closed`.
    */
-  startDevice(config: DeviceConfig, signal: AbortSignal): Promise<RunningDevice>;
+  startDevice(config: DeviceConfig, start: DeviceStart): Promise<RunningDevice>;
   openDriver(): Promise<Driver>;
 }

@@ -4,7 +4,7 @@
 import { type ErrorReport, isErrorReport } from "../base/error_report.ts";
 import { formatSize } from "../base/units.ts";
 import type { DeviceConfig } from "../config.ts";
-import type { DeviceParameters } from "../control/running_device.ts";
+import type { DeviceParameters, DeviceProgress } from "../control/running_device.ts";
 
 export interface ReadyReport {
   readonly parameters: DeviceParameters;
@@ -13,7 +13,11 @@ export interface ReadyReport {
   readonly logFile: string | null;
 }
 
-export type ReadyMessage = { readonly ready: ReadyReport } | { readonly error: ErrorReport };
+/** A line of a ready pipe: any number of progress, then how the start ended. */
+export type ReadyMessage =
+  | { readonly progress: DeviceProgress }
+  | { readonly ready: ReadyReport }
+  | { readonly error: ErrorReport };
 
 /** Reads the line of a ready pipe; null when it is none. */
 export function parseReadyMessage(line: string): ReadyMessage | null {
@@ -27,7 +31,8 @@ export function parseReadyMessage(line: string): ReadyMessage | null {
   if (typeof value !== "object" || value === null) return null;
   const message = value as Record<string, unknown>;
   if (isErrorReport(message.error)) return { error: message.error };
-  return typeof message.ready === "object" && message.ready !== null ? value as ReadyMessage : null;
+  const known = message.ready ?? message.progress;
+  return typeof known === "object" && known !== null ? value as ReadyMessage : null;
 }
 
 /** The device on its own line, for scripts; its parameters below it. */

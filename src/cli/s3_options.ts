@@ -1,7 +1,7 @@
 // Options of the commands that speak to a replica on S3. What is not given comes from the standard
 // AWS environment variables; credentials come from there (or a profile) only.
 
-import type { S3Config } from "../config.ts";
+import type { S3Config } from "../replica/s3_settings.ts";
 import type { OptionValues } from "./command.ts";
 import { choiceOption, textOption } from "./options.ts";
 

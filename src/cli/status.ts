@@ -5,6 +5,7 @@ import { status } from "../control/client.ts";
 import type { StatusReport } from "../control/protocol.ts";
 import { defineCommand } from "./command.ts";
 import { daemonChoice, daemonSocket } from "./find_daemon.ts";
+import { duration } from "./progress_text.ts";
 import { formatTable } from "./table.ts";
 
 export const statusCommand = defineCommand({
@@ -97,16 +98,6 @@ function errorRows({ counters, replicaErrors }: StatusReport, nowMs: number): st
     : `; ${duration((nowMs - last.atMs) / 1000)} ago: ${last.message}`;
   const text = `${count(retries, "repeated request")}, ${count(failedCommits, "failed commit")}`;
   return [...rows, ["replica errors", text + tail]];
-}
-
-/** "850 ms", "12.3 s", "4 min 5 s", "2 h 13 min", "3 d 4 h" */
-export function duration(seconds: number): string {
-  const s = Math.max(0, seconds);
-  if (s < 1) return `${Math.round(s * 1000)} ms`;
-  if (s < 60) return `${s.toFixed(1)} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${Math.floor(s % 60)} s`;
-  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
-  return `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
 }
 
 function count(n: number, singular: string, ending = "s"): string {

@@ -14,9 +14,9 @@ export const systemPlatform: Platform = {
     await checkDriver();
   },
   keepOwnFiles: closeOnExec,
-  async startDevice(config, signal) {
+  async startDevice(config, start) {
     const { startDevice } = await import("../start_device.ts");
-    return await startDevice(config, signal);
+    return await startDevice(config, start);
   },
   async openDriver() {
     const { driverDevices, driverFeatures, removeDevice } = await import("../ublk/driver.ts");

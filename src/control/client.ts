@@ -15,7 +15,7 @@ import {
   type StatsReport,
   type StatusReport,
 } from "./protocol.ts";
-import type { StopProgress } from "./running_device.ts";
+import type { DeviceProgress } from "./running_device.ts";
 
 /** Why nobody was reached: no such socket, nobody listens on it, no answer in time, or else. */
 export type Unreachable = "absent" | "refused" | "slow" | "other";
@@ -59,7 +59,7 @@ export async function stats(path: string, options?: CallOptions): Promise<StatsR
 /** Asks the daemon to stop its device; resolves when it is stopped. */
 export async function stop(
   path: string,
-  onProgress: (progress: StopProgress) => void,
+  onProgress: (progress: DeviceProgress) => void,
   options?: CallOptions,
 ): Promise<void> {
   await call(path, { command: "stop" }, options, onProgress);
@@ -69,7 +69,7 @@ async function call(
   path: string,
   request: Request,
   { timeoutMs = TIMEOUT_MS, signal }: CallOptions = {},
-  onProgress: (progress: StopProgress) => void = () => {},
+  onProgress: (progress: DeviceProgress) => void = () => {},
 ): Promise<unknown> {
   const connection = await connect(path);
   const limits = { lineBytesMax: RESPONSE_BYTES_MAX, idleMs: timeoutMs, lineMs: timeoutMs };

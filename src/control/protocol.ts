@@ -14,7 +14,7 @@
 
 import { type ErrorReport, isErrorReport } from "../base/error_report.ts";
 import { dataError, usageError } from "../base/errors.ts";
-import type { StopProgress } from "./running_device.ts";
+import type { DeviceProgress } from "./running_device.ts";
 
 /** Longest line of a request, without its newline. */
 export const REQUEST_BYTES_MAX = 64 * 1024;
@@ -129,7 +129,7 @@ export interface StatusSource {
 }
 
 export type Response =
-  | { readonly progress: StopProgress }
+  | { readonly progress: DeviceProgress }
   | { readonly ok: true; readonly result: unknown }
   | { readonly ok: false; readonly error: ErrorReport };
 
@@ -203,7 +203,7 @@ function parseJson(line: Uint8Array, what: string): unknown {
   }
 }
 
-function isProgress(value: unknown): value is StopProgress {
+function isProgress(value: unknown): value is DeviceProgress {
   if (typeof value !== "object" || value === null) return false;
   const { stage, pendingBytes } = value as Record<string, unknown>;
   return typeof stage === "string" &&

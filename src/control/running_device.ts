@@ -17,10 +17,23 @@ export interface DeviceParameters {
   readonly readOnly: boolean;
 }
 
-/** How far a stop has come, in words for the operator: "draining the pool", bytes still to go. */
-export interface StopProgress {
+/** How far a start or a stop has come, in words for the operator. */
+export interface DeviceProgress {
+  /** "draining the pool" */
   readonly stage: string;
+  /** Bytes still to go. */
   readonly pendingBytes?: number;
+  /** Expected time to the end of the stage; null: not known yet. */
+  readonly remainingMs?: number | null;
+  /** What holds it up: "Cannot put …: 503". */
+  readonly trouble?: string;
+}
+
+/** What the start of a device takes besides its configuration. */
+export interface DeviceStart {
+  /** Aborted: the start ends with `closed` and leaves nothing behind. */
+  readonly signal: AbortSignal;
+  readonly onProgress?: (progress: DeviceProgress) => void;
 }
 
 export interface RunningDevice extends StatusSource {
@@ -31,5 +44,5 @@ export interface RunningDevice extends StatusSource {
    */
   readonly ended: Promise<void>;
   /** Clean stop: drains, cuts the last checkpoint, removes the device. Later calls join the first. */
-  stop(onProgress?: (progress: StopProgress) => void): Promise<void>;
+  stop(onProgress?: (progress: DeviceProgress) => void): Promise<void>;
 }

@@ -23,7 +23,7 @@ import {
   type StatusReport,
 } from "./protocol.ts";
 import { withRunDirectoryLock } from "./run_directory.ts";
-import type { StopProgress } from "./running_device.ts";
+import type { DeviceProgress } from "./running_device.ts";
 
 /** What the server asks of the daemon. */
 export interface ControlHandler {
@@ -31,7 +31,7 @@ export interface ControlHandler {
   status(): StatusReport;
   stats(): StatsReport;
   /** Resolves when the device is stopped. */
-  stop(onProgress: (progress: StopProgress) => void): Promise<void>;
+  stop(onProgress: (progress: DeviceProgress) => void): Promise<void>;
 }
 
 export interface ServerOptions {
@@ -155,12 +155,12 @@ export class ControlServer {
  * that reads slowly gets the newest progress whenever it is ready for one.
  */
 async function stopWithProgress(client: LineConnection, handler: ControlHandler): Promise<void> {
-  let newest: StopProgress | null = null;
+  let newest: DeviceProgress | null = null;
   let sending: Promise<void> | null = null;
   async function sendNewest(): Promise<void> {
     try {
       while (newest !== null) {
-        const progress: StopProgress = newest;
+        const progress: DeviceProgress = newest;
         newest = null;
         await client.send(encodeLine({ progress }));
       }

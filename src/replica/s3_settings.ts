@@ -5,6 +5,9 @@
 
 import { usageError } from "../base/errors.ts";
 
+/** What the operator may say about S3; absent fields come from the environment. */
+export type S3Config = Pick<S3Options, "endpoint" | "region" | "pathStyle">;
+
 export interface S3Options {
   readonly bucket: string;
   /** Key of the replica root, without a slash at either end. May be empty. */

@@ -52,13 +52,14 @@ export class ReplicatorRoom {
 
   /** Opens both sides and makes them equal. Rejects with what the operator has to know. */
   async open(): Promise<ReplicatorReady> {
-    const { primaryPath, bufferedIo, replica } = this.#options;
+    const { primaryPath, bufferedIo, replica, s3 } = this.#options;
     this.#primary = await BlockDevice.open(primaryPath, { access: "write", buffered: bufferedIo });
     const metadata = await PrimaryMetadata.load(this.#primary);
     const startup = await this.#decide(metadata);
     this.#store = await openObjectStore(replica, {
       access: "write",
       retry: DAEMON_RETRY,
+      s3,
       onRetry: ({ type }) => {
         if (type === "retry") this.#counters[COUNTER.storeRetries]++;
       },
@@ -106,8 +107,8 @@ export class ReplicatorRoom {
 
   /** Looks at the replica with the patience of a command, so that a wrong address fails the start. */
   async #decide(metadata: PrimaryMetadata) {
-    const { replica, primaryState } = this.#options;
-    const store = await openObjectStore(replica, { access: "write", retry: ONE_SHOT_RETRY });
+    const { replica, s3, primaryState } = this.#options;
+    const store = await openObjectStore(replica, { access: "write", retry: ONE_SHOT_RETRY, s3 });
     try {
       const { signal } = this.#abort;
       const reader = await HyperfileReader.open(store, { nodeCacheBytes: MiB, signal });

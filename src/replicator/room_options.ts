@@ -3,6 +3,7 @@
 
 import type { ErrorReport } from "../base/error_report.ts";
 import type { ReplicaLocation } from "../replica/replica_uri.ts";
+import type { S3Config } from "../replica/s3_settings.ts";
 import type { CheckpointLimits } from "../replication/checkpoint_policy.ts";
 import type { PrimaryState } from "../replication/startup.ts";
 import type { SharedLayout } from "../shared/layout.ts";
@@ -19,6 +20,8 @@ export interface ReplicatorRoomOptions {
   readonly primaryState: PrimaryState;
   readonly deviceSizeBytes: number;
   readonly replica: ReplicaLocation;
+  /** Over what the AWS environment variables say. */
+  readonly s3: S3Config;
   readonly uuid: string;
   readonly limits: CheckpointLimits;
   /** Blocks that one checkpoint gathers at most. */

@@ -6,8 +6,9 @@ import type { DeviceConfig } from "../../src/config.ts";
 import type { StatsReport, StatusReport } from "../../src/control/protocol.ts";
 import type {
   DeviceParameters,
+  DeviceProgress,
+  DeviceStart,
   RunningDevice,
-  StopProgress,
 } from "../../src/control/running_device.ts";
 
 export interface FakeBehaviour {
@@ -15,6 +16,8 @@ export interface FakeBehaviour {
   readonly startError?: Error;
   readonly startMs?: number;
   readonly stopMs?: number;
+  /** The stop ends with this; the device is gone all the same. */
+  readonly stopError?: Error;
   /** The running device breaks with this after `breakMs`. */
   readonly breakError?: Error;
   readonly breakMs?: number;
@@ -23,9 +26,10 @@ export interface FakeBehaviour {
 /** Starts a fake device; what Platform.startDevice is in the tests. */
 export async function startFakeDevice(
   config: DeviceConfig,
-  signal: AbortSignal,
+  { signal, onProgress }: DeviceStart,
   behaviour: FakeBehaviour = {},
 ): Promise<FakeDevice> {
+  if (behaviour.startMs) onProgress?.({ stage: "copying", pendingBytes: 4096, remainingMs: 1500 });
   await systemClock.sleep(behaviour.startMs ?? 0, signal);
   if (signal.aborted) throw new ReplicaError("closed", "Cannot start the device: stopped");
   if (behaviour.startError !== undefined) throw behaviour.startError;
@@ -62,15 +66,16 @@ export class FakeDevice implements RunningDevice {
     if (breakError !== undefined) setTimeout(() => this.#end.reject(breakError), breakMs ?? 0);
   }
 
-  stop(onProgress?: (progress: StopProgress) => void): Promise<void> {
+  stop(onProgress?: (progress: DeviceProgress) => void): Promise<void> {
     this.#stopping ??= this.#stop(onProgress);
     return this.#stopping;
   }
 
-  async #stop(onProgress?: (progress: StopProgress) => void): Promise<void> {
+  async #stop(onProgress?: (progress: DeviceProgress) => void): Promise<void> {
     this.stops++;
     onProgress?.({ stage: "draining the pool", pendingBytes: 8 << 20 });
     await systemClock.sleep(this.#behaviour.stopMs ?? 0);
+    if (this.#behaviour.stopError !== undefined) throw this.#behaviour.stopError;
     onProgress?.({ stage: "cutting the last checkpoint" });
     this.#end.resolve();
   }

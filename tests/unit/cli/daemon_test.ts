@@ -156,6 +156,33 @@ Deno.test("add passes on the error that stopped its daemon, with its exit code",
   assertEquals([foreground.code, foreground.stderr], [5, added.stderr]);
 });
 
+Deno.test("add shows how far a long start is, unless it is to be quiet", async () => {
+  using place = new Place();
+  const added = await place.run(["add", ...REPLICA], { FAKE_START: "copy" });
+  assertEquals([added.code, added.stderr], [0, "starting: copying, 4KiB to go, about 1.5 s\n"]);
+  assertEquals((await place.run(["stop"])).code, 0);
+  const quiet = await place.run(["add", ...REPLICA, "--quiet"], { FAKE_START: "copy" });
+  assertEquals(quiet, { code: 0, stdout: "", stderr: "" });
+  assertEquals((await place.run(["stop"])).code, 0);
+});
+
+Deno.test("a stop that fails ends the daemon and tells whoever asked", async () => {
+  using place = new Place();
+  const child = place.spawn(["add", "null", "-n", "5", "--foreground", "--unix-socket", "s"], {
+    FAKE_STOP_ERROR: "1",
+  });
+  await until("the device is usable", () => place.files("run").includes("ublk-5.json"));
+  const stopped = await place.run(["stop", "-n", "5"]);
+  assertEquals(stopped.code, 4);
+  assert(
+    stopped.stderr.includes("error: Cannot bring the replica up to date: 503"),
+    stopped.stderr,
+  );
+  const daemon = await outcome(child);
+  assertEquals(daemon.code, 4);
+  assertEquals([place.files(), place.files("run")], [["run"], ["lock"]]);
+});
+
 Deno.test("add leaves no file of its caller open in the daemon", async () => {
   using place = new Place();
   const added = await place.runWithFile9(["add", "null", "-n", "6"]);

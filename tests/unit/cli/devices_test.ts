@@ -3,7 +3,8 @@
 import { assert, assertEquals } from "../../support/assert.ts";
 import { CliWorld } from "../../support/cli_context.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
-import { duration, statusText } from "../../../src/cli/status.ts";
+import { duration } from "../../../src/cli/progress_text.ts";
+import { statusText } from "../../../src/cli/status.ts";
 import type { Driver, KernelDevice } from "../../../src/cli/platform.ts";
 import type { StatusReport } from "../../../src/control/protocol.ts";
 
