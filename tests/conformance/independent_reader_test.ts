@@ -2,6 +2,7 @@
 // histories has the same contents, and every promise of our writer holds. The same reader also agrees
 // with ours on what the original implementation wrote.
 
+import { FileStore } from "../../src/replica/file_store.ts";
 import { assertEquals } from "../support/assert.ts";
 import { stamped } from "../support/batches.ts";
 import {
@@ -12,6 +13,7 @@ import {
 } from "../support/hyperfile_model.ts";
 import { sha256 } from "../support/image.ts";
 import { Prng, seedOf } from "../support/prng.ts";
+import { TracedStore } from "../support/traced_store.ts";
 
 const READER = new URL("independent_reader.py", import.meta.url).pathname;
 const FIXTURES = new URL("../fixtures/", import.meta.url);
@@ -77,9 +79,14 @@ Deno.test("an independent reader finds what our writer promises", async () => {
     const files: ModelledFile[] = [];
     for (let i = 0; i < histories; i++) {
       const random = new Prng((seed + i) >>> 0);
-      const file = await randomFile(random, { ownOnly: true, batchMax: 200 });
+      const path = `${folder}/${i}`;
+      // Every fourth replica is in a folder from the start.
+      const traced = new TracedStore();
+      const own = i % 4 === 0 ? await FileStore.open({ path, access: "create" }) : traced;
+      const file = await randomFile(random, { own, batchMax: 200 });
       await runHistory(file, 5 + random.below(20));
-      await file.store.dump(`${folder}/${i}`);
+      if (own === traced) await traced.dump(path);
+      await own.close();
       files.push(file);
     }
     const args = ["--writer", ...files.map((_, i) => `${folder}/${i}`)];

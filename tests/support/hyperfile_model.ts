@@ -6,6 +6,7 @@ import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
 import { HyperfileWriter, type WriterOptions } from "../../src/replica/hyperfile_writer.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { batchOf, stamped } from "./batches.ts";
+import type { ObjectStore } from "../../src/replica/object_store.ts";
 import { TracedStore } from "./traced_store.ts";
 import { buildTreeImage } from "./tree_image.ts";
 import type { Prng } from "./prng.ts";
@@ -35,7 +36,7 @@ export function chance(random: Prng, probability: number): boolean {
 }
 
 export class ModelledFile {
-  readonly store: TracedStore;
+  readonly store: ObjectStore;
   readonly shape: Shape;
   readonly random: Prng;
   /** Contents of the tree in memory, staged segments included. */
@@ -47,7 +48,7 @@ export class ModelledFile {
   #stamp = 1;
   #nextBlock = 0;
 
-  constructor(store: TracedStore, shape: Shape, random: Prng) {
+  constructor(store: ObjectStore, shape: Shape, random: Prng) {
     this.store = store;
     this.shape = shape;
     this.random = random;
@@ -160,7 +161,7 @@ export class ModelledFile {
     const result = await this.writer.commit(batch, { mtimeMs: 1, publish, sizeBytes });
     this.shadow = after;
     this.sizeBytes = sizeBytes ?? end;
-    if (!publish || result.cno === 0) return;
+    if (!publish) return;
     const isNew = result.segmentId !== 0;
     if (isNew) assertEquals(result.cno, result.segmentId);
     const { sizeBytes: committed } = isNew ? this : this.published.get(result.cno)!;
@@ -231,18 +232,19 @@ function shape(options: {
   return { blocks, batchMax, metaBlockBytes, dataBlockBytes, writer: { zeroForm } };
 }
 
-/** A file of a random shape: new, or (unless `ownOnly`) a tree that another writer might have made. */
+/** A file of a random shape: new (in `own`, when given), or a tree that another writer might have made. */
 export async function randomFile(
   random: Prng,
-  options: { ownOnly?: boolean; batchMax?: number } = {},
+  options: { own?: ObjectStore; batchMax?: number } = {},
 ): Promise<ModelledFile> {
   const base = random.pick(SHAPES);
   // A cache that holds nothing, a handful of nodes, or everything.
   const nodeCacheBytes = random.pick([0, 20 * 4096, 1 << 30]);
   const writer = { ...base.writer, nodeCacheBytes };
   const batchMax = Math.min(base.batchMax, options.batchMax ?? Infinity);
-  if (options.ownOnly || random.oneIn(2)) {
-    const file = new ModelledFile(new TracedStore(), { ...base, batchMax, writer }, random);
+  if (options.own !== undefined || random.oneIn(2)) {
+    const store = options.own ?? new TracedStore();
+    const file = new ModelledFile(store, { ...base, batchMax, writer }, random);
     await file.create();
     return file;
   }
