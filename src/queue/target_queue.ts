@@ -31,16 +31,29 @@ const SLOTS_PER_TAG = 2;
 const PUNCH = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 const ZERO = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
 
+/** The part of a ublk queue that is used here: tests stand in for the driver. */
+export type RequestSource = Pick<
+  UblkQueue,
+  | "depth"
+  | "opFlags"
+  | "sectorCount"
+  | "startSectorLow"
+  | "startSectorHigh"
+  | "bufferLow"
+  | "bufferHigh"
+  | "commit"
+>;
+
 export interface TargetQueueOptions {
   readonly ring: Ring;
-  readonly queue: UblkQueue;
+  readonly queue: RequestSource;
   /** The open primary, or -1 for a target that has none. */
   readonly primaryFd: number;
 }
 
 export class TargetQueue {
   readonly #ring: Ring;
-  readonly #queue: UblkQueue;
+  readonly #queue: RequestSource;
   readonly #fd: number;
 
   // Per slot: one I/O on the primary.
