@@ -78,12 +78,16 @@ Deno.test("No import cycles", () => {
   assertEquals(findCycle(listFiles([".ts"])), undefined);
 });
 
-Deno.test("Every source is used by the program, a test or a tool", () => {
+Deno.test("The program reaches all of its sources from main.ts", () => {
+  const reached = reachableFrom(["main.ts"]);
+  const program = listFiles([".ts"]).filter((path) => /^(src|ffi)\//.test(path));
+  assertEquals(program.filter((path) => !reached.has(path)), []);
+});
+
+Deno.test("Every other source is a program, or used by one or by a test", () => {
   const sources = listFiles([".ts"]);
-  // Programs that are started by their path.
-  const entry =
-    /(^main|_test|_worker|_probe|^tools\/\w+|^tools\/.*\/run|\/plugin|^tests\/bench\/.*)\.ts$/;
-  const reached = reachableFrom(sources.filter((path) => entry.test(path)));
+  const programs = /(^main|_test|_worker|_probe|^tools\/\w+|\/run|\/plugin|^tests\/bench\/.*)\.ts$/;
+  const reached = reachableFrom(sources.filter((path) => programs.test(path)));
   assertEquals(sources.filter((path) => !reached.has(path)), []);
 });
 

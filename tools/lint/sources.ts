@@ -35,8 +35,8 @@ export function resolvePath(from: string, specifier: string): string {
 
 /** `import … from "./x.ts"`, `export … from "./x.ts"`; the first group is there for types only. */
 const STATIC_IMPORT = /^(?:import|export)\s+(type\s)?[^"]*?from\s+"(\.{1,2}\/[^"]+)"/gm;
-/** `import "./x.ts"`, `import("./x.ts")`, `new URL("./x.ts", import.meta.url)`. */
-const OTHER_REFERENCE = /(?:\bimport\s*\(?\s*|new URL\(\s*)"(\.{0,2}[\w./]+\.ts)"/g;
+/** `import("./x.ts")`, `new URL("./x.ts", import.meta.url)`, `import.meta.resolve("./x.ts")`. */
+const OTHER_REFERENCE = /(?:\bimport\s*\(?\s*|\bresolve\(\s*|new URL\(\s*)"(\.{0,2}[\w./]+\.ts)"/g;
 
 /** Modules that a source needs when it is loaded. */
 function loadedModules(path: string): string[] {
