@@ -21,6 +21,7 @@ PACKAGES_GUEST := qemu-system-x86 e2fsprogs xfsprogs fio util-linux kmod iproute
 # For the S3 server of the tests, which is a Python program.
 PACKAGES_TEST := $(if $(shell command -v pip3),,python3-pip)
 
+SOURCES := main.ts $(shell find src ffi -name '*.ts')
 RUN := deno run -A --no-prompt --quiet
 # $(call program,FILE): runs a tool that may not have been written yet.
 program = @test -f $(1) || { echo "make $@: $(1) is not there yet" >&2; exit 1; }; \
@@ -80,7 +81,9 @@ $(DEPS)/libraries: $(DEPS)/deno-$(DENO_VERSION) deno.json deno.lock
 	@cd $(ROOT) && deno install --quiet $(if $(CI),--frozen)
 	@touch $@
 
-build/hyper-io-replica: tools/setup/wrapper.sh $(DEPS)/libraries
+# The sources are compiled into DENO_DIR here, once: under emulation that would take seconds.
+build/hyper-io-replica: tools/setup/wrapper.sh $(DEPS)/libraries $(SOURCES)
 	@mkdir -p build
+	@deno cache --quiet main.ts src/workers/*_worker.ts
 	@sed 's|@ROOT@|$(ROOT)|' tools/setup/wrapper.sh >$@
 	@chmod +x $@

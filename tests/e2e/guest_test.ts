@@ -127,11 +127,10 @@ Deno.test("WriteLog builds what a drive that loses its volatile cache is left wi
   await Deno.remove(directory, { recursive: true });
 });
 
-Deno.test("Guest ends at its time limit", async () => {
-  const result = await runGuest({ command: "echo started; sleep 600", timeLimitMs: 15_000 });
+Deno.test("Guest ends at its time limit, even before it is up", async () => {
+  const result = await runGuest({ command: "sleep 600", timeLimitMs: 2_000 });
   assertEquals([result.outcome, result.exitCode], ["time-limit", undefined]);
-  assertEquals(result.stdout, "started\n");
-  assert(result.elapsedMs < 25_000);
+  assert(result.elapsedMs < 20_000, `it took ${result.elapsedMs} ms`);
 });
 
 Deno.test("Guest reports a kernel panic with the kernel's words", async () => {
