@@ -1,0 +1,88 @@
+// Checks a replica and a primary against what tests/e2e/programs/stamp_writer.ts wrote in the guest.
+
+import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
+import { openObjectStore } from "../../src/replica/open.ts";
+import { parseReplicaUri } from "../../src/replica/replica_uri.ts";
+import { ONE_SHOT_RETRY } from "../../src/replica/retry_store.ts";
+import { parseSegmentKey } from "../../src/format/segment.ts";
+import { assert, assertEquals } from "./assert.ts";
+import { BLOCK, StampChecker, type StampShape } from "./stamps.ts";
+
+export interface StampHistory {
+  readonly shape: StampShape;
+  readonly issued: readonly number[];
+  readonly acknowledged: readonly number[];
+  /** Last write of each thread that an fsync covers. */
+  readonly synced: readonly number[];
+  /** Errno that ended it; 0: its time was up. */
+  readonly failed: number;
+}
+
+export function readHistory(folder: string): { history: StampHistory; checker: StampChecker } {
+  const history: StampHistory = JSON.parse(Deno.readTextFileSync(`${folder}/history.json`));
+  const logs = history.issued.map((_, thread) =>
+    new Int32Array(Deno.readFileSync(`${folder}/thread-${thread}.bin`).buffer)
+  );
+  return { history, checker: new StampChecker(history.shape, logs) };
+}
+
+/** Numbers of the committed checkpoints of a replica in a directory, ascending. */
+async function checkpointsOf(directory: string, lastCno: number): Promise<number[]> {
+  const cnos: number[] = [];
+  for await (const { name } of Deno.readDir(directory)) {
+    const cno = parseSegmentKey(name);
+    if (cno !== null && cno <= lastCno) cnos.push(cno);
+  }
+  return cnos.sort((a, b) => a - b);
+}
+
+export interface ReplicaVerdict {
+  readonly checkpoints: number;
+  /** Stamped writes that the newest checkpoint holds. */
+  readonly held: number;
+  /** The newest checkpoint's image. */
+  readonly head: Uint8Array;
+}
+
+/** Fails unless every checkpoint of the replica in `directory` is a prefix of the history. */
+export async function checkReplica(
+  directory: string,
+  folder: string,
+): Promise<ReplicaVerdict> {
+  const { history, checker } = readHistory(folder);
+  const location = parseReplicaUri(`file://${directory}`, "the replica");
+  const store = await openObjectStore(location, { access: "read", retry: ONE_SHOT_RETRY });
+  try {
+    const newest = await HyperfileReader.open(store);
+    const cnos = await checkpointsOf(directory, newest.cno);
+    const image = new Uint8Array(history.shape.blocks * BLOCK);
+    let held = 0;
+    for (const cno of cnos) {
+      const reader = await HyperfileReader.open(store, { cno });
+      await reader.read(0, image);
+      held = checker.check(image);
+    }
+    const head = new Uint8Array(newest.sizeBytes);
+    for (let at = 0; at < head.length; at += 16 << 20) {
+      await newest.read(at, head.subarray(at, Math.min(at + (16 << 20), head.length)));
+    }
+    return { checkpoints: cnos.length, held, head };
+  } finally {
+    await store.close();
+  }
+}
+
+/** Fails unless the first `head.length` bytes of the primary are exactly `head`. */
+export async function checkEqual(primaryPath: string, head: Uint8Array): Promise<void> {
+  using file = await Deno.open(primaryPath, { read: true });
+  const chunk = new Uint8Array(1 << 20);
+  for (let at = 0; at < head.length;) {
+    const count = await file.read(chunk);
+    assert(count !== null, `the primary ends at ${at}`);
+    const part = Math.min(count, head.length - at);
+    for (let i = 0; i < part; i++) {
+      if (chunk[i] !== head[at + i]) assertEquals(chunk[i], head[at + i], `byte ${at + i}`);
+    }
+    at += part;
+  }
+}

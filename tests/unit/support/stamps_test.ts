@@ -1,0 +1,49 @@
+// The checker of write histories must itself be able to fail.
+
+import { assertEquals, assertThrows } from "../../support/assert.ts";
+import { BLOCK, KIND_WRITE, KIND_ZERO, stamp, StampChecker } from "../../support/stamps.ts";
+
+const SHAPE = { threads: 2, blocks: 128 };
+
+/** Thread 0: write 1 to block 0, write 2 to blocks 0 and 1, write 3 zeroes block 0. Thread 1: one. */
+function checker(): StampChecker {
+  const first = [0, 1, KIND_WRITE, 0, 0, 0, 2, KIND_WRITE, 1, 0, 0, 1, KIND_ZERO, 2, 0];
+  const second = [64, 1, KIND_WRITE, 2, 0];
+  return new StampChecker(SHAPE, [new Int32Array(first), new Int32Array(second)]);
+}
+
+function image(blocks: readonly [block: number, thread: number, number: number][]): Uint8Array {
+  const bytes = new Uint8Array(SHAPE.blocks * BLOCK);
+  for (const [block, thread, number] of blocks) {
+    stamp(bytes.subarray(block * BLOCK, (block + 1) * BLOCK), thread, number);
+  }
+  return bytes;
+}
+
+Deno.test("StampChecker accepts every prefix, in order", () => {
+  const check = checker();
+  assertEquals(check.check(image([])), 0);
+  assertEquals(check.check(image([[0, 0, 1]])), 1);
+  assertEquals(check.check(image([[0, 0, 2], [1, 0, 2]])), 2);
+  assertEquals(check.check(image([[0, 0, 2], [1, 0, 2], [64, 1, 1]])), 3);
+  assertEquals(check.check(image([[1, 0, 2], [64, 1, 1]])), 4);
+});
+
+Deno.test("StampChecker refuses what is no prefix", () => {
+  const rows: [string, [number, number, number][], string][] = [
+    ["half of a write", [[0, 0, 2]], "no prefix"],
+    ["a later write without an acknowledged one", [[0, 0, 1], [64, 1, 1]], "only 1"],
+    ["a write that never was", [[0, 0, 9]], "never made"],
+    ["another thread's stamp", [[0, 1, 1]], "torn or foreign"],
+    ["an older write over a newer one", [[0, 0, 1], [1, 0, 2]], "no prefix"],
+  ];
+  for (const [name, blocks, message] of rows) {
+    assertThrows(() => checker().check(image(blocks)), Error, message, name);
+  }
+});
+
+Deno.test("StampChecker refuses a torn block", () => {
+  const bytes = image([[0, 0, 1]]);
+  bytes.fill(0, 3584, 4096);
+  assertThrows(() => checker().check(bytes), Error, "torn");
+});
