@@ -6,7 +6,7 @@
 import { SharedArea } from "../../ffi/memory.ts";
 import { systemClock } from "../base/clock.ts";
 import { reportOf } from "../base/error_report.ts";
-import { dataError, ReplicaError } from "../base/errors.ts";
+import { dataError, ReplicaError, usageError } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
 import { BlockDevice } from "../primary/block_device.ts";
 import { DeviceData } from "../primary/device_data.ts";
@@ -130,11 +130,20 @@ export class ReplicatorRoom {
 
   #checkReplica(writer: HyperfileWriter): void {
     const { layout, replica } = this.#options;
-    if (writer.dataBlockBytes === layout.unitBytes) return;
-    throw dataError(
-      `Cannot attach the replica ${replica.uri}: its data blocks have ` +
-        `${writer.dataBlockBytes} bytes, the primary was formatted for ${layout.unitBytes}`,
-    );
+    if (writer.dataBlockBytes !== layout.unitBytes) {
+      throw dataError(
+        `Cannot attach the replica ${replica.uri}: its data blocks have ` +
+          `${writer.dataBlockBytes} bytes, the primary was formatted for ${layout.unitBytes}`,
+      );
+    }
+    // A checkpoint must be able to take any one request.
+    if (writer.safeBatchBlocks * layout.unitBytes < layout.tagStrideBytes) {
+      throw usageError(
+        `Cannot attach the replica ${replica.uri}: with its meta blocks a segment holds ` +
+          `${writer.safeBatchBlocks} blocks, less than a request`,
+        { hint: "Give a smaller --io-buf-size." },
+      );
+    }
   }
 
   async #copy(
@@ -194,7 +203,7 @@ export class ReplicatorRoom {
       clock: systemClock,
       random: Math.random,
       limits,
-      batchBlocks,
+      batchBlocks: Math.min(batchBlocks, writer.safeBatchBlocks),
       wakeQueues: () => doorbells.ringAll(),
       onEvent: ({ state, error }) => {
         this.#events.onNews({ state, error: error && reportOf(error) });
