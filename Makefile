@@ -48,8 +48,8 @@ guest: override export CMD := $(value CMD)
 guest-shell: build packages-guest ## A shell in a guest; ARGS and KERNEL as for guest
 	@$(SUDO) $(RUN) tools/guest/run.ts --shell $(ARGS)
 
-soak: build packages-guest ## The long runs, hours: what make test shows in minutes
-	$(call program,tools/soak.ts)
+soak: build packages-guest packages-test ## The long runs, hours: what make test shows in minutes; FILTER="text" runs some
+	$(call program,tools/soak.ts,$(if $(FILTER),"$(FILTER)"))
 
 bench: build packages-guest ## Benchmarks: a table, and JSON in build/
 	$(call program,tools/bench.ts)
