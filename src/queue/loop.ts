@@ -25,9 +25,12 @@ const EVENTFD_BYTES = 8;
 export const LOOP_CONTROL = { abandon: 0 } as const;
 export const LOOP_CONTROL_BYTES = 64;
 
+/** The part of a ublk queue that is used here: tests stand in for the driver. */
+export type CommandQueue = Pick<UblkQueue, "queueId" | "depth" | "fetch">;
+
 export interface QueueLoopOptions {
   readonly ring: Ring;
-  readonly queue: UblkQueue;
+  readonly queue: CommandQueue;
   readonly target: TargetQueue;
   readonly handler: RequestHandler;
   readonly doorbellFd: number;
@@ -36,7 +39,7 @@ export interface QueueLoopOptions {
 
 export class QueueLoop implements CqeSink {
   readonly #ring: Ring;
-  readonly #queue: UblkQueue;
+  readonly #queue: CommandQueue;
   readonly #target: TargetQueue;
   readonly #handler: RequestHandler;
   readonly #doorbellFd: number;

@@ -32,23 +32,23 @@ export class LoopHandler implements RequestHandler {
   start(tag: number): void {
     const queue = this.#queue;
     const flags = queue.flags(tag);
-    const offset = queue.startSector(tag) * SECTOR;
     const bytes = queue.sectors(tag) * SECTOR;
     const op = queue.op(tag);
     countRequest(this.#counters, op, bytes);
+    queue.locate(tag);
     switch (op) {
       case UBLK_IO_OP_READ:
-        queue.readPrimary(tag, STAGE_IO, offset, 0, bytes);
+        queue.readPrimary(tag, STAGE_IO, 0, bytes);
         return;
       case UBLK_IO_OP_WRITE:
-        queue.writePrimary(tag, STAGE_IO, offset, bytes, (flags & UBLK_IO_F_FUA) !== 0);
+        queue.writePrimary(tag, STAGE_IO, bytes, (flags & UBLK_IO_F_FUA) !== 0);
         return;
       case UBLK_IO_OP_FLUSH:
         queue.flushPrimary(tag, STAGE_IO);
         return;
       case UBLK_IO_OP_DISCARD:
       case UBLK_IO_OP_WRITE_ZEROES:
-        queue.zeroPrimary(tag, STAGE_IO, offset, bytes, (flags & UBLK_IO_F_NOUNMAP) !== 0);
+        queue.zeroPrimary(tag, STAGE_IO, bytes, (flags & UBLK_IO_F_NOUNMAP) !== 0);
         return;
       default:
         this.#answer(tag, -EOPNOTSUPP);

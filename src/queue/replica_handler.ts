@@ -53,7 +53,8 @@ export type RequestQueue = Pick<
   TargetQueue,
   | "op"
   | "flags"
-  | "startSector"
+  | "locate"
+  | "offsetBytes"
   | "sectors"
   | "finish"
   | "readPrimary"
@@ -141,7 +142,8 @@ export class ReplicaHandler implements RequestHandler {
     countRequest(this.#counters, op, bytes);
     switch (op) {
       case UBLK_IO_OP_READ:
-        queue.readPrimary(tag, STAGE_READ, queue.startSector(tag) * SECTOR, 0, bytes);
+        queue.locate(tag);
+        queue.readPrimary(tag, STAGE_READ, 0, bytes);
         return;
       case UBLK_IO_OP_FLUSH:
         queue.flushPrimary(tag, STAGE_FLUSH);
@@ -192,7 +194,9 @@ export class ReplicaHandler implements RequestHandler {
   // ---- lock ----
 
   #begin(tag: number, bytes: number): void {
-    const start = this.#queue.startSector(tag) * SECTOR;
+    const queue = this.#queue;
+    queue.locate(tag);
+    const start = queue.offsetBytes[tag];
     const first = Math.floor(start / this.#unitBytes);
     const end = Math.ceil((start + bytes) / this.#unitBytes);
     this.#firstBlock[tag] = first;
@@ -236,15 +240,14 @@ export class ReplicaHandler implements RequestHandler {
 
   #submit(tag: number): void {
     const queue = this.#queue;
-    const offset = queue.startSector(tag) * SECTOR;
     const bytes = queue.sectors(tag) * SECTOR;
     const flags = queue.flags(tag);
     if (this.#op[tag] === UBLK_IO_OP_WRITE) {
       const durable = (flags & UBLK_IO_F_FUA) !== 0;
-      queue.writePrimary(tag, STAGE_CHANGE, offset, bytes, durable);
+      queue.writePrimary(tag, STAGE_CHANGE, bytes, durable);
     } else {
       const keep = (flags & UBLK_IO_F_NOUNMAP) !== 0;
-      queue.zeroPrimary(tag, STAGE_CHANGE, offset, bytes, keep);
+      queue.zeroPrimary(tag, STAGE_CHANGE, bytes, keep);
     }
   }
 
@@ -258,8 +261,10 @@ export class ReplicaHandler implements RequestHandler {
     const unit = this.#unitBytes;
     const first = this.#firstBlock[tag];
     const count = this.#blockCount[tag];
-    const start = this.#queue.startSector(tag) * SECTOR;
-    const end = start + this.#queue.sectors(tag) * SECTOR;
+    const queue = this.#queue;
+    // Still where the request begins: it has had no other I/O.
+    const start = queue.offsetBytes[tag];
+    const end = start + queue.sectors(tag) * SECTOR;
     const edges = (start % unit !== 0 ? HEAD_EDGE : 0) | (end % unit !== 0 ? TAIL_EDGE : 0);
     if (res < 0) {
       this.#readBack(tag);
@@ -286,8 +291,8 @@ export class ReplicaHandler implements RequestHandler {
     const blocks = Math.min(left, Math.floor(this.#strideBytes / this.#unitBytes));
     this.#capture.fromBuffer(tag, cursor, blocks);
     this.#counters[COUNTER.readBacks]++;
-    const offset = cursor * this.#unitBytes;
-    this.#queue.readPrimary(tag, STAGE_READ_BACK, offset, 0, blocks * this.#unitBytes);
+    this.#queue.offsetBytes[tag] = cursor * this.#unitBytes;
+    this.#queue.readPrimary(tag, STAGE_READ_BACK, 0, blocks * this.#unitBytes);
   }
 
   /** Reads the first and the last block, where the zeroing covers them in part. */
@@ -297,10 +302,14 @@ export class ReplicaHandler implements RequestHandler {
     this.#edgeFailed[tag] = 0;
     this.#edgesPending[tag] = edges === (HEAD_EDGE | TAIL_EDGE) ? 2 : 1;
     this.#counters[COUNTER.readBacks]++;
-    if ((edges & HEAD_EDGE) !== 0) this.#queue.readPrimary(tag, STAGE_EDGE, first * unit, 0, unit);
+    const queue = this.#queue;
+    if ((edges & HEAD_EDGE) !== 0) {
+      queue.offsetBytes[tag] = first * unit;
+      queue.readPrimary(tag, STAGE_EDGE, 0, unit);
+    }
     if ((edges & TAIL_EDGE) !== 0) {
-      const last = first + this.#blockCount[tag] - 1;
-      this.#queue.readPrimary(tag, STAGE_EDGE, last * unit, unit, unit);
+      queue.offsetBytes[tag] = (first + this.#blockCount[tag] - 1) * unit;
+      queue.readPrimary(tag, STAGE_EDGE, unit, unit);
     }
   }
 

@@ -5,12 +5,15 @@
 // - an I/O takes a slot when it is prepared and frees it before the handler hears of it, so a handler
 //   may prepare the next one from complete();
 // - a short read or write is continued here; what makes no progress is an -EIO;
-// - offsets are doubles (exact up to 2^53) that are cut into halves only when an SQE is written;
+// - offsets are doubles (exact up to 2^53) that are cut into halves only when an SQE is written, and
+//   that never are a parameter or a result: a number beyond 31 bits that passes from function to
+//   function becomes an object of the heap, unless V8 happens to inline the call;
 // - I/O path: no allocation, no bigint, no exception.
 
 import { EIO, EOPNOTSUPP } from "../../ffi/errno.ts";
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from "../../ffi/libc.ts";
 import { invariant } from "../base/assert.ts";
+import { SECTOR } from "../base/units.ts";
 import type { UblkQueue } from "../ublk/queue.ts";
 import {
   IORING_FSYNC_DATASYNC,
@@ -52,6 +55,8 @@ export interface TargetQueueOptions {
 }
 
 export class TargetQueue {
+  /** Where on the primary the next I/O of each tag begins: set before readPrimary() and the like. */
+  readonly offsetBytes: Float64Array;
   readonly #ring: Ring;
   readonly #queue: RequestSource;
   readonly #fd: number;
@@ -78,6 +83,7 @@ export class TargetQueue {
     this.#ring = options.ring;
     this.#queue = options.queue;
     this.#fd = options.primaryFd;
+    this.offsetBytes = new Float64Array(options.queue.depth);
     const slots = options.queue.depth * SLOTS_PER_TAG;
     this.#slotTag = new Int32Array(slots);
     this.#slotStage = new Int32Array(slots);
@@ -107,9 +113,11 @@ export class TargetQueue {
     return this.#queue.sectorCount(tag);
   }
 
-  startSector(tag: number): number {
+  /** Sets the tag's offset to where its request begins. */
+  locate(tag: number): void {
     const queue = this.#queue;
-    return queue.startSectorHigh(tag) * TWO_32 + (queue.startSectorLow(tag) >>> 0);
+    const sector = queue.startSectorHigh(tag) * TWO_32 + (queue.startSectorLow(tag) >>> 0);
+    this.offsetBytes[tag] = sector * SECTOR;
   }
 
   /** Answers the tag's request: bytes done (0 where there are none to count), or -errno. */
@@ -124,31 +132,22 @@ export class TargetQueue {
     return this.#slotTag.length - this.#freeCount;
   }
 
-  /** Reads into the tag's buffer, `skipBytes` from its start. */
-  readPrimary(
-    tag: number,
-    stage: number,
-    offsetBytes: number,
-    skipBytes: number,
-    lengthBytes: number,
-  ): void {
+  /** Reads from the tag's offset into its buffer, `skipBytes` from its start. */
+  readPrimary(tag: number, stage: number, skipBytes: number, lengthBytes: number): void {
     const slot = this.#takeSlot(tag, stage, IORING_OP_READ, 0);
-    this.#slotOffset[slot] = offsetBytes;
+    this.#slotOffset[slot] = this.offsetBytes[tag];
     this.#slotSkip[slot] = skipBytes;
     this.#slotLength[slot] = lengthBytes;
     this.#submitTransfer(slot);
   }
 
-  /** Writes the tag's buffer from its start; `durable`: on stable storage before it completes. */
-  writePrimary(
-    tag: number,
-    stage: number,
-    offsetBytes: number,
-    lengthBytes: number,
-    durable: boolean,
-  ): void {
+  /**
+   * Writes the tag's buffer from its start to the tag's offset; `durable`: on stable storage before
+   * it completes.
+   */
+  writePrimary(tag: number, stage: number, lengthBytes: number, durable: boolean): void {
     const slot = this.#takeSlot(tag, stage, IORING_OP_WRITE, durable ? RWF_DSYNC : 0);
-    this.#slotOffset[slot] = offsetBytes;
+    this.#slotOffset[slot] = this.offsetBytes[tag];
     this.#slotSkip[slot] = 0;
     this.#slotLength[slot] = lengthBytes;
     this.#submitTransfer(slot);
@@ -162,18 +161,12 @@ export class TargetQueue {
   }
 
   /**
-   * Makes a range read as zeros. `keepAllocated`: without giving up its space, where the primary
-   * can tell the difference. Completes with -EOPNOTSUPP when the primary knows no way at all.
+   * Makes a range from the tag's offset on read as zeros. `keepAllocated`: without giving up its
+   * space, where the primary can tell the difference. Completes with -EOPNOTSUPP when the primary knows no way at all.
    */
-  zeroPrimary(
-    tag: number,
-    stage: number,
-    offsetBytes: number,
-    lengthBytes: number,
-    keepAllocated: boolean,
-  ): void {
+  zeroPrimary(tag: number, stage: number, lengthBytes: number, keepAllocated: boolean): void {
     const slot = this.#takeSlot(tag, stage, IORING_OP_FALLOCATE, this.#zeroMode(keepAllocated));
-    this.#slotOffset[slot] = offsetBytes;
+    this.#slotOffset[slot] = this.offsetBytes[tag];
     this.#slotLength[slot] = lengthBytes;
     this.#submitZero(slot);
   }

@@ -29,6 +29,7 @@ interface ModelIo {
 export class ModelQueue implements RequestQueue {
   readonly inFlight: ModelIo[] = [];
   readonly results = new Map<number, number>();
+  readonly offsetBytes: Float64Array;
   readonly #requests: (ModelRequest | null)[];
   readonly #random: Prng;
   readonly #primary: Uint8Array;
@@ -43,6 +44,7 @@ export class ModelQueue implements RequestQueue {
     options: { qid: number; primary: Uint8Array; random: Prng; failOneIn: number },
   ) {
     const { depth, tagStrideBytes, tagBuffersOffset } = views.layout;
+    this.offsetBytes = new Float64Array(depth);
     this.#requests = Array(depth).fill(null);
     this.#random = options.random;
     this.#primary = options.primary;
@@ -93,8 +95,8 @@ export class ModelQueue implements RequestQueue {
     return this.#request(tag).flags;
   }
 
-  startSector(tag: number): number {
-    return this.#request(tag).startSector;
+  locate(tag: number): void {
+    this.offsetBytes[tag] = this.#request(tag).startSector * SECTOR;
   }
 
   sectors(tag: number): number {
@@ -107,7 +109,8 @@ export class ModelQueue implements RequestQueue {
     this.results.set(result, (this.results.get(result) ?? 0) + 1);
   }
 
-  readPrimary(tag: number, stage: number, offset: number, skip: number, length: number): void {
+  readPrimary(tag: number, stage: number, skip: number, length: number): void {
+    const offset = this.offsetBytes[tag];
     assert(skip + length <= this.#strideBytes, "a read fits the tag's buffer");
     assert(offset >= 0 && offset + length <= this.#primary.length, "a read lies on the device");
     this.#submit(tag, stage, length, () => {
@@ -115,7 +118,8 @@ export class ModelQueue implements RequestQueue {
     }, null);
   }
 
-  writePrimary(tag: number, stage: number, offset: number, length: number): void {
+  writePrimary(tag: number, stage: number, length: number): void {
+    const offset = this.offsetBytes[tag];
     const sectors = length / SECTOR;
     this.#submit(tag, stage, length, () => this.#write(tag, offset, sectors), () => {
       this.#write(tag, offset, this.#random.below(sectors + 1));
@@ -126,7 +130,8 @@ export class ModelQueue implements RequestQueue {
     this.#submit(tag, stage, 0, () => {}, null);
   }
 
-  zeroPrimary(tag: number, stage: number, offset: number, length: number): void {
+  zeroPrimary(tag: number, stage: number, length: number): void {
+    const offset = this.offsetBytes[tag];
     this.#submit(tag, stage, 0, () => this.#primary.fill(0, offset, offset + length), () => {
       const done = this.#random.below(length / SECTOR + 1) * SECTOR;
       this.#primary.fill(0, offset, offset + done);
