@@ -94,12 +94,17 @@ export class BlockDevice implements Disk {
     await this.#transfer("read", into, offsetBytes, preadAsync, pread);
   }
 
-  async write(offsetBytes: number, bytes: Uint8Array): Promise<void> {
+  /** Writes `bytes`, which lie in page-aligned memory that stays reachable (ffi/memory.ts). */
+  async writeFrom(offsetBytes: number, bytes: Uint8Array): Promise<void> {
     const { pwriteAsync, pwrite } = openLibc();
+    await this.#transfer("write", bytes, offsetBytes, pwriteAsync, pwrite);
+  }
+
+  async write(offsetBytes: number, bytes: Uint8Array): Promise<void> {
     const area = SharedArea.allocate(bytes.length);
     try {
       area.bytes.set(bytes);
-      await this.#transfer("write", area.bytes, offsetBytes, pwriteAsync, pwrite);
+      await this.writeFrom(offsetBytes, area.bytes);
     } finally {
       area.release();
     }

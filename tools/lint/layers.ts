@@ -16,6 +16,8 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
   // The I/O path knows nothing about the replica's stores.
   queue: ["base", "ffi", "ublk", "replication", "shared", "primary"],
   replicator: ["base", "ffi", "format", "replication", "shared", "primary", "replica"],
+  // Replica to image file or device, without a device of ours.
+  exporter: ["base", "ffi", "format", "primary", "replica"],
   control: ["base", "ffi", "config", "shared", "replication"],
   workers: [
     ...["base", "ffi", "format", "config", "ublk", "primary", "replica", "replication", "shared"],
@@ -32,7 +34,7 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
   ],
   cli: [
     ...["base", "ffi", "format", "config", "ublk", "primary", "replica", "replication", "shared"],
-    ...["control", "target", "device"],
+    ...["control", "target", "device", "exporter"],
   ],
   main: ["cli"],
 };

@@ -38,6 +38,9 @@ const STATIC_IMPORT = /^(?:import|export)\s+(type\s)?[^"]*?from\s+"(\.{1,2}\/[^"
 /** `import("./x.ts")`, `new URL("./x.ts", import.meta.url)`, `import.meta.resolve("./x.ts")`. */
 const OTHER_REFERENCE = /(?:\bimport\s*\(?\s*|\bresolve\(\s*|new URL\(\s*)"(\.{0,2}[\w./]+\.ts)"/g;
 
+/** `// @ts-types="./x.d.ts"`: the types of a library that brings none. */
+const TYPES_REFERENCE = /^\/\/ @ts-types="(\.{0,2}[\w./]+\.ts)"/gm;
+
 /** Modules that a source needs when it is loaded. */
 function loadedModules(path: string): string[] {
   return [...readSource(path).matchAll(STATIC_IMPORT)]
@@ -51,6 +54,7 @@ function namedModules(path: string): string[] {
   const specifiers = [
     ...[...text.matchAll(STATIC_IMPORT)].map((match) => match[2]),
     ...[...text.matchAll(OTHER_REFERENCE)].map((match) => match[1]),
+    ...[...text.matchAll(TYPES_REFERENCE)].map((match) => match[1]),
   ];
   return specifiers.map((specifier) => resolvePath(path, specifier));
 }
