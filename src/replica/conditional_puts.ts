@@ -32,19 +32,29 @@ export async function probeConditionalPuts(
 }
 
 async function probeOnce(store: ObjectStore, options: RequestOptions): Promise<void> {
-  const { signal } = options;
   const key = `probe-${crypto.randomUUID()}`;
   try {
-    const absent = { signal, condition: { absent: true } } as const;
-    const etag = etagOf(store, await store.put(key, [FIRST], absent));
-    expectRefusal(store, "If-None-Match", await store.put(key, [SECOND], absent));
-    const wrong = { signal, condition: { etag: '"00000000000000000000000000000000"' } };
-    expectRefusal(store, "If-Match", await store.put(key, [SECOND], wrong));
-    const second = etagOf(store, await store.put(key, [SECOND], { signal, condition: { etag } }));
-    if (second === etag) throw ignored(store, "ETag");
-  } finally {
-    await store.delete(key, options);
+    await putFourTimes(store, key, options.signal);
+  } catch (error) {
+    // What went wrong before matters more than the probe that may stay behind.
+    await Promise.allSettled([store.delete(key, options)]);
+    throw error;
   }
+  await store.delete(key, options);
+}
+
+async function putFourTimes(
+  store: ObjectStore,
+  key: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const absent = { signal, condition: { absent: true } } as const;
+  const etag = etagOf(store, await store.put(key, [FIRST], absent));
+  expectRefusal(store, "If-None-Match", await store.put(key, [SECOND], absent));
+  const wrong = { signal, condition: { etag: '"00000000000000000000000000000000"' } };
+  expectRefusal(store, "If-Match", await store.put(key, [SECOND], wrong));
+  const second = etagOf(store, await store.put(key, [SECOND], { signal, condition: { etag } }));
+  if (second === etag) throw ignored(store, "ETag");
 }
 
 function etagOf(store: ObjectStore, result: PutResult): string {

@@ -6,8 +6,9 @@
 //
 // Caller: s3_store.ts.
 
-import { Agent as HttpAgent } from "node:http";
+import { Agent as HttpAgent, type AgentOptions, type ClientRequest } from "node:http";
 import { Agent as HttpsAgent } from "node:https";
+import type { Duplex } from "node:stream";
 import { createHash } from "node:crypto";
 import { S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
 import { NodeHttpHandler } from "@smithy/node-http-handler";
@@ -17,9 +18,30 @@ import { BodyStream } from "./body_stream.ts";
 import type { S3Options, S3Settings } from "./s3_settings.ts";
 
 const CONNECTIONS_MAX = 32;
+/** Shorter than servers keep idle connections: a request on one that is just closing gets lost. */
+const CONNECTION_IDLE_MS = 4_000;
 
 /** Header by which a call gives its body's SHA-256; "UNSIGNED-PAYLOAD" leaves it out. */
 const CONTENT_HASH = "x-amz-content-sha256";
+
+/**
+ * Deno's node:http sends a request again by itself when a kept connection breaks under it
+ * (canRetryRequest, Deno 2.9): a write could happen twice, and a streamed body is lost on the way so
+ * that the call hangs. It does so only for requests that know that their connection was used before.
+ */
+class PlainAgent extends HttpAgent {
+  override reuseSocket(socket: Duplex, request: ClientRequest): void {
+    super.reuseSocket(socket, request);
+    request.reusedSocket = false;
+  }
+}
+
+class TlsAgent extends HttpsAgent {
+  override reuseSocket(socket: Duplex, request: ClientRequest): void {
+    super.reuseSocket(socket, request);
+    request.reusedSocket = false;
+  }
+}
 
 /** The SDK warns on the console of every failed upload; we report failures ourselves. */
 const SILENT = { trace: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore };
@@ -40,7 +62,12 @@ export interface DatedMetadata {
 
 /** Makes the client; close it with destroy(). */
 export function createS3Client(options: S3Options, settings: S3Settings): S3Client {
-  const agent = { keepAlive: true, maxSockets: CONNECTIONS_MAX, scheduling: "lifo" as const };
+  const agent: AgentOptions = {
+    keepAlive: true,
+    maxSockets: CONNECTIONS_MAX,
+    scheduling: "lifo",
+    timeout: CONNECTION_IDLE_MS,
+  };
   const ca = settings.caFile === undefined ? undefined : readAuthorities(settings.caFile);
   const config: S3ClientConfig = {
     endpoint: settings.endpoint,
@@ -48,8 +75,8 @@ export function createS3Client(options: S3Options, settings: S3Settings): S3Clie
     credentials: options.credentials,
     maxAttempts: 1,
     requestHandler: new NodeHttpHandler({
-      httpAgent: new HttpAgent(agent),
-      httpsAgent: new HttpsAgent({ ...agent, ca }),
+      httpAgent: new PlainAgent(agent),
+      httpsAgent: new TlsAgent({ ...agent, ca }),
       connectionTimeout: settings.connectTimeoutMs,
       socketAcquisitionWarningTimeout: 3_600_000,
     }),

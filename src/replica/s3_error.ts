@@ -67,6 +67,15 @@ const NOT_CONNECTED: Readonly<Record<string, string>> = {
   ConnectTimeout: "Check the endpoint's host and port, and the firewalls on the way.",
 };
 
+/** Refusals of keys; the last ones come with status 400. */
+const KEY_HINTS: Readonly<Record<string, string>> = {
+  InvalidAccessKeyId: "The access key is unknown there: check AWS_ACCESS_KEY_ID and the endpoint.",
+  SignatureDoesNotMatch: "The secret does not belong to the access key: check both.",
+  RequestTimeTooSkewed: "Set this machine's clock right.",
+  ExpiredToken: "The session's credentials have ended: get new ones.",
+  InvalidToken: "The session token is not valid: check AWS_SESSION_TOKEN.",
+};
+
 const STATUS_HINTS: Readonly<Record<number, string>> = {
   500: "The server failed; look into its log if this goes on.",
   503: "The server asks for fewer requests or is starting up.",
@@ -103,7 +112,9 @@ function codeOf(raw: RawError, status: number | undefined): string {
   if (/did not establish a connection/.test(message)) return "ConnectTimeout";
   const code = typeof raw.code === "string" ? raw.code : null;
   const text = `${message} ${(raw.cause as RawError | undefined)?.message ?? ""}`;
-  if (/certificate|UnknownIssuer|self.signed|TLS|handshake/i.test(`${code} ${text}`)) return "TLS";
+  if (/certificate|UnknownIssuer|self.signed|TLS|SSL|handshake/i.test(`${code} ${text}`)) {
+    return "TLS";
+  }
   return code ?? name;
 }
 
@@ -172,7 +183,7 @@ function refusal(facts: Facts): ReplicaError | null {
       hint: "Create the bucket, or check its name, the endpoint and the region.",
     });
   }
-  if (status === 401 || status === 403) return forbidden(facts);
+  if (status === 401 || status === 403 || KEY_HINTS[code] !== undefined) return forbidden(facts);
   if (status === 501 || code === "NotImplemented") {
     return wrong(
       facts,
@@ -210,17 +221,10 @@ function refusal(facts: Facts): ReplicaError | null {
 
 function forbidden(facts: Facts): ReplicaError {
   const { code, call, status } = facts;
-  const hints: Readonly<Record<string, string>> = {
-    InvalidAccessKeyId:
-      "The access key is unknown there: check AWS_ACCESS_KEY_ID and the endpoint.",
-    SignatureDoesNotMatch: "The secret does not belong to the access key: check both.",
-    RequestTimeTooSkewed: "Set this machine's clock right.",
-    ExpiredToken: "The session's credentials have ended: get new ones.",
-  };
   return fail(facts, `access denied (${status} ${code})`, {
     effect: "none",
     operator: true,
-    hint: hints[code] ??
+    hint: KEY_HINTS[code] ??
       `Give these credentials permission to list, get, put and delete in bucket "${call.bucket}".`,
   });
 }

@@ -36,7 +36,7 @@ import { PartBuffers } from "./part_buffers.ts";
 import type { DatedMetadata } from "./s3_client.ts";
 import { S3Connection, type S3Sending } from "./s3_connection.ts";
 import { type Environment, resolveS3Settings, type S3Options } from "./s3_settings.ts";
-import { uploadInParts } from "./s3_upload.ts";
+import { endForgottenUploads, uploadInParts } from "./s3_upload.ts";
 import { storeUnavailable } from "./store_error.ts";
 import {
   checkDeleted,
@@ -58,11 +58,16 @@ const SMALL_BYTES = 64 * 1024;
 export interface S3StoreOptions extends S3Options {
   readonly clock?: Clock;
   readonly env?: Environment;
+  /** Bodies above it are sent in parts of it; S3 wants at least 5 MiB. */
+  readonly partBytes?: number;
 }
 
 export class S3Store implements ObjectStore {
   readonly #connection: S3Connection;
-  readonly #buffers = new PartBuffers({ sizeBytes: PART_BYTES, count: PART_BUFFERS });
+  readonly #partBytes: number;
+  readonly #buffers: PartBuffers;
+  /** The clean-up that follows the first upload in parts. */
+  #cleaning: Promise<void> | null = null;
   /** Whether the bucket is known to exist: an answer to HEAD does not tell it from a missing key. */
   #bucketSeen = false;
 
@@ -70,6 +75,8 @@ export class S3Store implements ObjectStore {
     const env = options.env ?? ((name) => Deno.env.get(name));
     const settings = resolveS3Settings(options, env);
     this.#connection = new S3Connection(options, settings, options.clock ?? systemClock);
+    this.#partBytes = options.partBytes ?? PART_BYTES;
+    this.#buffers = new PartBuffers({ sizeBytes: this.#partBytes, count: PART_BUFFERS });
   }
 
   get uri(): string {
@@ -174,9 +181,12 @@ export class S3Store implements ObjectStore {
     const sizeBytes = totalBytes(chunks);
     const connection = this.#connection;
     const buffers = this.#buffers;
-    if (sizeBytes > PART_BYTES) {
-      const partBytes = PART_BYTES;
-      return uploadInParts({ connection, buffers, partBytes, key, chunks, condition, signal });
+    if (sizeBytes > this.#partBytes) {
+      const partBytes = this.#partBytes;
+      const upload = { connection, buffers, partBytes, key, chunks, condition, signal };
+      const result = await uploadInParts(upload);
+      this.#cleaning ??= endForgottenUploads(connection).catch(ignore);
+      return result;
     }
     const send = (buffer: Uint8Array) => {
       const bytes = buffer.subarray(0, sizeBytes);
@@ -269,9 +279,9 @@ export class S3Store implements ObjectStore {
     }
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
     this.#connection.close();
-    return Promise.resolve();
+    await this.#cleaning;
   }
 
   #check(key: string, signal: AbortSignal | undefined): void {
@@ -287,3 +297,6 @@ export class S3Store implements ObjectStore {
 function abortable(sending: S3Sending): { abortSignal: AbortSignal } {
   return { abortSignal: sending.abortSignal };
 }
+
+/** What can't be cleaned up now is cleaned up by the bucket's own rules or another day. */
+function ignore(): void {}

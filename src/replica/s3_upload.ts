@@ -14,6 +14,7 @@ import {
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
   HeadObjectCommand,
+  ListMultipartUploadsCommand,
   UploadPartCommand,
 } from "@aws-sdk/client-s3";
 import { backoffMs } from "../base/backoff.ts";
@@ -29,6 +30,7 @@ import { conditionHeaders, conditionRefused, etagIn } from "./s3_answer.ts";
 const PARTS_AT_ONCE = 2;
 const PART_ATTEMPTS = 3;
 const UPLOAD_TAG = "upload";
+const FORGOTTEN_MS = 24 * 60 * 60 * 1000;
 
 export interface UploadOptions {
   readonly connection: S3Connection;
@@ -179,8 +181,8 @@ async function resolve(
   upload: { uploadId: string; tag: string; error: unknown },
 ): Promise<PutResult> {
   const { connection, key, condition } = options;
-  if (upload.error instanceof ReplicaError && upload.error.kind === "closed") throw upload.error;
   const ended = await abandon(options, upload.uploadId);
+  if (upload.error instanceof ReplicaError && upload.error.kind === "closed") throw upload.error;
   const found = await connection.send(
     { verb: "look up", key, signal: options.signal },
     (sending) => {
@@ -201,7 +203,10 @@ async function resolve(
 }
 
 /** True if the upload was ended by this call, so that it can't become an object any more. */
-async function abandon(options: UploadOptions, uploadId: string): Promise<boolean> {
+async function abandon(
+  options: Pick<UploadOptions, "connection" | "key">,
+  uploadId: string,
+): Promise<boolean> {
   const { connection, key } = options;
   try {
     // Not under the caller's signal: an aborted put has an upload to end, too.
@@ -218,6 +223,28 @@ async function abandon(options: UploadOptions, uploadId: string): Promise<boolea
     // Its parts stay until the next clean-up; what the caller hears is why the upload failed.
     if (error instanceof ReplicaError) return false;
     throw error;
+  }
+}
+
+/**
+ * Ends the uploads below the root that nobody has finished for a day: what killed writers left. They
+ * are invisible but are paid for. A clean-up only: credentials that may not list uploads are fine.
+ */
+export async function endForgottenUploads(connection: S3Connection): Promise<void> {
+  const signal = undefined;
+  const page = await connection.send({ verb: "list uploads of", key: null, signal }, (sending) => {
+    const command = new ListMultipartUploadsCommand({
+      Bucket: connection.bucket,
+      Prefix: connection.prefix,
+    });
+    return sending.client.send(command, { abortSignal: sending.abortSignal });
+  });
+  const limitMs = connection.clock.wallMs() - FORGOTTEN_MS;
+  for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
+    if (Key === undefined || UploadId === undefined || Initiated === undefined) continue;
+    if (Initiated.getTime() > limitMs) continue;
+    const key = Key.slice(connection.prefix.length);
+    await abandon({ connection, key }, UploadId);
   }
 }
 

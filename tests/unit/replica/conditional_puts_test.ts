@@ -1,0 +1,63 @@
+// Stores that break the promise, and the one that keeps it.
+
+import { ReplicaError, usageError } from "../../../src/base/errors.ts";
+import { probeConditionalPuts } from "../../../src/replica/conditional_puts.ts";
+import type { PutCondition, PutResult } from "../../../src/replica/object_store.ts";
+import { assertEquals, assertRejects } from "../../support/assert.ts";
+import { FailingStore } from "../../support/failing_store.ts";
+import { MemoryStore } from "../../support/memory_store.ts";
+
+/** A server that overwrites whatever the condition says, or knows only one of the two. */
+class CarelessStore extends MemoryStore {
+  readonly #ignored: readonly ("absent" | "etag")[];
+
+  constructor(ignored: readonly ("absent" | "etag")[]) {
+    super();
+    this.#ignored = ignored;
+  }
+
+  override put(
+    key: string,
+    chunks: readonly Uint8Array[],
+    options: { condition?: PutCondition } = {},
+  ): Promise<PutResult> {
+    const { condition } = options;
+    const ignored = condition && this.#ignored.some((name) => name in condition);
+    return super.put(key, chunks, ignored ? {} : options);
+  }
+}
+
+class RefusingStore extends MemoryStore {
+  override put(): Promise<PutResult> {
+    return Promise.reject(usageError("Cannot write: the server does not implement it"));
+  }
+}
+
+Deno.test("probeConditionalPuts() accepts a store that keeps both promises, and tidies up", async () => {
+  const store = new MemoryStore();
+  await probeConditionalPuts(store);
+  assertEquals(store.objects.size, 0);
+});
+
+Deno.test("probeConditionalPuts() finds stores that ignore a condition", async () => {
+  for (const ignored of [["absent"], ["etag"], ["absent", "etag"]] as const) {
+    const store = new CarelessStore(ignored);
+    await assertRejects(() => probeConditionalPuts(store), ReplicaError, "ignores If-");
+    assertEquals(store.objects.size, 0, "the probe is removed");
+  }
+});
+
+Deno.test("probeConditionalPuts() passes a refusal on", async () => {
+  await assertRejects(() => probeConditionalPuts(new RefusingStore()), ReplicaError, "implement");
+});
+
+Deno.test("probeConditionalPuts() asks again when an answer was lost", async () => {
+  for (const fault of ["lost-before", "lost-after"] as const) {
+    const memory = new MemoryStore();
+    const store = new FailingStore(memory, { plan: ({ number }) => number === 2 ? fault : null });
+    await probeConditionalPuts(store);
+    assertEquals(memory.objects.size, 0);
+    store.plan = ({ verb }) => verb === "put" ? fault : null;
+    await assertRejects(() => probeConditionalPuts(store), ReplicaError, fault);
+  }
+});
