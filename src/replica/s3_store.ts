@@ -66,7 +66,7 @@ export class S3Store implements ObjectStore {
   readonly #connection: S3Connection;
   readonly #partBytes: number;
   readonly #buffers: PartBuffers;
-  /** The clean-up that follows the first upload in parts. */
+  /** The clean-up that comes before the first upload in parts. */
   #cleaning: Promise<void> | null = null;
   /** Whether the bucket is known to exist: an answer to HEAD does not tell it from a missing key. */
   #bucketSeen = false;
@@ -183,10 +183,10 @@ export class S3Store implements ObjectStore {
     const buffers = this.#buffers;
     if (sizeBytes > this.#partBytes) {
       const partBytes = this.#partBytes;
-      const upload = { connection, buffers, partBytes, key, chunks, condition, signal };
-      const result = await uploadInParts(upload);
+      // Before the first upload of ours, not beside it: servers exist that misstate the age of uploads.
       this.#cleaning ??= endForgottenUploads(connection).catch(ignore);
-      return result;
+      await this.#cleaning;
+      return uploadInParts({ connection, buffers, partBytes, key, chunks, condition, signal });
     }
     const send = (buffer: Uint8Array) => {
       const bytes = buffer.subarray(0, sizeBytes);

@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import io
+import logging
 import os
 import sys
 import threading
@@ -57,5 +58,7 @@ def end_with_input():
     os._exit(0)
 
 
+# Its own failures are worth reading, its log of every request is not.
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
 threading.Thread(target=end_with_input, daemon=True).start()
 run_simple("127.0.0.1", int(sys.argv[1]), application, threaded=True)

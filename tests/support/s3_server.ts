@@ -31,7 +31,7 @@ export async function startS3Server(): Promise<S3Server> {
     env: { PYTHONPATH: packages, PYTHONPYCACHEPREFIX: `${packages}/pycache` },
     stdin: "piped",
     stdout: "null",
-    stderr: "null",
+    stderr: "inherit",
   }).spawn();
   const endpoint = `http://127.0.0.1:${port}`;
   const stop = () => {
