@@ -6,7 +6,8 @@ import { O_CLOEXEC, openLibc } from "../../../ffi/libc.ts";
 import type { BareTarget } from "../../../src/bare_target.ts";
 import { openBareTarget } from "../../../src/bare_target.ts";
 import { GiB, KiB } from "../../../src/base/units.ts";
-import { DEFAULT_DEADLINES, type DeviceOptions, UblkDevice } from "../../../src/device.ts";
+import { UblkDevice } from "../../../src/device.ts";
+import { DEFAULT_DEADLINES, type DeviceOptions } from "../../../src/kernel_device.ts";
 import type { QueueTarget } from "../../../src/queue/room.ts";
 import { COUNTER_ROW } from "../../../src/shared/layout.ts";
 import type { Target } from "../../../src/target.ts";
@@ -72,7 +73,7 @@ await runCase("a target that does not start", async () => {
   assertEquals(closed, 1);
 });
 
-await runCase("a primary that never answers, so that the start takes too long", async () => {
+await runCase("a primary that never answers", async () => {
   // The partition table is read from a pipe that nobody writes to.
   const pipe = new Int32Array(2);
   check(openLibc().pipe2(new Uint8Array(pipe.buffer), O_CLOEXEC), "make a pipe");
@@ -83,8 +84,10 @@ await runCase("a primary that never answers, so that the start takes too long", 
     queueTarget: () => ({ type: "loop", counters, primaryFd: pipe[0] }),
   };
   const deadlines = { ...DEFAULT_DEADLINES, startMs: 1_000, stopMs: 1_000, queuesEndMs: 2_000 };
-  const start = UblkDevice.start(OPTIONS, hanging, { deadlines });
-  await assertRejects(() => start, Error, "START_DEV");
+  const device = await UblkDevice.start(OPTIONS, hanging, { deadlines }).catch((error) => error);
+  // Newer drivers read the partition table after START_DEV: then it is the stop that hangs.
+  if (device instanceof UblkDevice) await assertRejects(() => device.stop(), Error, "STOP_DEV");
+  else assert(device instanceof Error && device.message.includes("START_DEV"), `${device}`);
   pipe.forEach((fd) => openLibc().close(fd));
 });
 
