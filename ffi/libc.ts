@@ -210,6 +210,9 @@ export const O_DSYNC = 0o10000;
 export const O_CLOEXEC = 0o2000000;
 export const O_DIRECT = IS_ARM64 ? 0o200000 : 0o40000;
 
+/** Advice to madvise(2): no transparent huge pages. */
+export const MADV_NOHUGEPAGE = 15;
+
 export const SEEK_SET = 0;
 export const SEEK_END = 2;
 export const SEEK_DATA = 3;

@@ -7,6 +7,7 @@
 //   Its base is only 16-byte aligned, so areas are over-allocated and start at the next page;
 // - views of foreign memory (mmap) are for small regions only: V8 counts their whole size.
 
+import { MADV_NOHUGEPAGE, openLibc } from "./libc.ts";
 import { invariant } from "../src/base/assert.ts";
 import { dataError, usageError } from "../src/base/errors.ts";
 
@@ -39,7 +40,9 @@ export class SharedArea {
     const buffer = new SharedArrayBuffer(sizeBytes + PAGE_BYTES);
     const base = addressOf(new Uint8Array(buffer));
     const skip = Number(-base & BigInt(PAGE_BYTES - 1));
-    return new SharedArea(new Uint8Array(buffer, skip, sizeBytes), base + BigInt(skip));
+    const area = new SharedArea(new Uint8Array(buffer, skip, sizeBytes), base + BigInt(skip));
+    if (sizeBytes % PAGE_BYTES === 0) keepSmallPages(area.bytes);
+    return area;
   }
 
   /** The same area in another thread. */
@@ -114,6 +117,14 @@ export function low32(value: bigint): number {
 /** High 32 bits of an address or offset, as an Int32Array stores them. */
 export function high32(value: bigint): number {
   return Number(BigInt.asIntN(32, value >> 32n));
+}
+
+/**
+ * Keeps a page-aligned range of memory on small pages. Memory that is touched here and there, such as
+ * the buffers of tags, would otherwise take 2 MiB for every first touch. Advice: nothing depends on it.
+ */
+export function keepSmallPages(bytes: Uint8Array<ArrayBufferLike>): void {
+  openLibc().madvise(addressOf(bytes), BigInt(bytes.byteLength), MADV_NOHUGEPAGE);
 }
 
 const encoder = new TextEncoder();

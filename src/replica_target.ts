@@ -9,6 +9,7 @@
 // A stop does not wait for ever for a replica that is away: with writes pending and none committed
 // for STALL_MS it gives up. The primary has everything, stays `active`, and the next start copies.
 
+import { keepSmallPages } from "../ffi/memory.ts";
 import { systemClock } from "./base/clock.ts";
 import { messageOf, ReplicaError, usageError } from "./base/errors.ts";
 import { roomLog } from "./base/log.ts";
@@ -149,6 +150,7 @@ export class ReplicaTarget implements Target {
     });
     const shared = allocateShared(layout);
     const views = sharedViews(shared, layout);
+    keepSmallPages(views.memory.subarray(layout.tagBuffersOffset, layout.unitsOffset));
     const { doorbellFds } = start;
     const doorbells = Doorbells.ofEventfds(views, doorbellFds);
     const handle = this.#startReplicator(shared, layout, doorbellFds);

@@ -38,5 +38,8 @@ equal() {
   echo "equal: $2"
 }
 
-# peak_mib: greatest resident memory of the daemon so far.
-peak_mib() { awk '/VmHWM/ { print int($2 / 1024) }' "/proc/$(daemon)/status"; }
+# peak_mib: greatest resident memory of the daemon so far, without the pages of the program's own file.
+peak_mib() {
+  awk '/VmHWM/ { peak = $2 } /RssFile/ { file = $2 } END { print int((peak - file) / 1024) }' \
+    "/proc/$(daemon)/status"
+}
