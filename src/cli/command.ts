@@ -40,7 +40,7 @@ export interface CliOption<T> {
   read(text: string | true): T;
 }
 
-/** A positional argument. All are text; the last one may be optional. */
+/** A positional argument. All are text; those at the end may be optional. */
 export interface CliArgument {
   readonly name: string;
   readonly summary: string;

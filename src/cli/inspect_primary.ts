@@ -12,6 +12,7 @@ import {
 import { EXIT_CODES } from "../base/errors.ts";
 import type { Superblock } from "../format/superblock.ts";
 import type { Context } from "./context.ts";
+import { exactSize as exact, rowsText as indented, timeText } from "./rows.ts";
 import { formatTable } from "./table.ts";
 
 /** Prints the metadata of a primary; exit code 3 when no superblock can be used. */
@@ -128,18 +129,4 @@ function mapText(map: MapReport): string {
     `${map.pages} ${map.pages === 1 ? "page" : "pages"}: ${pages}\n`;
   const damaged = map.damagedPages.map(({ page, reason }) => `    page ${page}: ${reason}\n`);
   return head + damaged.join("");
-}
-
-function indented(rows: readonly (readonly [string, string])[], indent: string): string {
-  const width = Math.max(...rows.map(([name]) => name.length));
-  return rows.map(([name, value]) => `${indent}${name.padEnd(width)}  ${value}\n`).join("");
-}
-
-function exact(bytes: number): string {
-  return bytes < 1024 ? `${bytes} bytes` : `${formatSize(bytes)} (${bytes} bytes)`;
-}
-
-function timeText(ms: number): string {
-  const date = new Date(ms);
-  return Number.isNaN(date.getTime()) ? `${ms} ms` : date.toISOString();
 }

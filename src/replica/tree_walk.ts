@@ -111,6 +111,14 @@ function addLeaf(builder: ExtentBuilder, leaf: NodeWords, start: number, end: nu
   }
 }
 
+/** The extents of one leaf. */
+export function extentsOfLeaf(tree: TreeView, leaf: NodeWords): Extent[] {
+  const builder = new ExtentBuilder(tree);
+  addLeaf(builder, leaf, 0, Infinity);
+  builder.flush();
+  return builder.extents;
+}
+
 async function* walkNode(
   tree: TreeView,
   node: NodeWords,

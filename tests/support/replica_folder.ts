@@ -12,6 +12,7 @@ export interface FixtureRow {
   readonly checkpoint: number;
   readonly size: number;
   readonly cno: number;
+  readonly mapped: number;
   readonly hash: string;
 }
 
@@ -21,9 +22,16 @@ export function fixtureRows(): FixtureRow[] {
   for (const line of Deno.readTextFileSync(new URL("README.md", FIXTURES)).split("\n")) {
     const cells = line.split("|").map((cell) => cell.trim());
     if (cells.length !== 8 || !/^[0-9a-f]{64}$/.test(cells[6])) continue;
-    const [, replica, checkpoint, size, cno, , hash] = cells;
+    const [, replica, checkpoint, size, cno, mapped, hash] = cells;
     const number = checkpoint === "head" ? 0 : Number(checkpoint);
-    rows.push({ replica, checkpoint: number, size: Number(size), cno: Number(cno), hash });
+    rows.push({
+      replica,
+      checkpoint: number,
+      size: Number(size),
+      cno: Number(cno),
+      mapped: Number(mapped),
+      hash,
+    });
   }
   return rows;
 }
