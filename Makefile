@@ -39,8 +39,9 @@ check: build ## Formatting, lint, types and the repository's own rules
 test: build packages-guest packages-test ## All tests; SUITE="unit tidy" runs some of them
 	@$(SUDO) $(RUN) tools/test.ts $(SUITE)
 
-demo: build packages-guest ## Show it: format, add, mkfs, copy, export, compare (REPLICA=s3: on a real S3 server)
-	$(call program,tools/demo.ts)
+demo: build packages-guest $(if $(filter s3,$(REPLICA)),packages-test) ## Show it: format, add, copy, export, compare (SIZE=256MiB, FROM=/usr/lib, REPLICA=s3)
+	@$(SUDO) $(RUN) tools/demo.ts $(if $(REPLICA),--replica $(REPLICA)) $(if $(SIZE),--size $(SIZE)) \
+		$(if $(FROM),--from $(FROM))
 
 guest: build packages-guest ## Run CMD='…' in a guest with ublk; ARGS='--disk 1G --net', KERNEL=sid, GUEST_ACCEL=tcg
 	@$(SUDO) $(RUN) tools/guest/run.ts $(ARGS) -- bash -c "$$CMD"
