@@ -13,12 +13,13 @@ import { keepSmallPages } from "../ffi/memory.ts";
 import { systemClock } from "./base/clock.ts";
 import { messageOf, ReplicaError, usageError } from "./base/errors.ts";
 import { roomLog } from "./base/log.ts";
-import { formatSize, MiB } from "./base/units.ts";
+import { formatSize } from "./base/units.ts";
 import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
 import type { Superblock } from "./format/superblock.ts";
 import { BlockDevice } from "./primary/block_device.ts";
 import { PrimaryMetadata } from "./primary/metadata.ts";
 import type { QueueTarget } from "./queue/room.ts";
+import { checkpointBatchBlocks, checkpointLimits } from "./replication/checkpoint_policy.ts";
 import type { SyncProgress } from "./replicator/initial_sync.ts";
 import type { ReplicatorNews } from "./replicator/room_options.ts";
 import { detachCapture } from "./shared/capture_mode.ts";
@@ -35,9 +36,6 @@ import { Pool } from "./shared/pool.ts";
 import type { QueueBuffers, Target, TargetStart } from "./target.ts";
 import { type ReplicatorEnd, ReplicatorHandle } from "./workers/replicator_handle.ts";
 
-const LIMITS = { maxAgeMs: 400, targetBytes: 16 * MiB, flushIntervalMs: 100 };
-/** Data that one checkpoint gathers at most; less where the pool is small. */
-const BATCH_BYTES_MAX = 64 * MiB;
 /** A stop gives up on the replica when it took nothing for so long. */
 const STALL_MS = 60_000;
 const STALL_CHECK_MS = 500;
@@ -239,11 +237,6 @@ export class ReplicaTarget implements Target {
     const { superblock } = this.#metadata;
     const { state } = superblock;
     if (state === "formatting") throw usageError("Cannot start the device: not formatted");
-    const batchBytes = Math.min(BATCH_BYTES_MAX, Math.max(layout.poolBytes / 4, MiB));
-    const batchBlocks = Math.max(
-      Math.floor(batchBytes / layout.unitBytes),
-      layout.tagStrideBytes / layout.unitBytes,
-    );
     return new ReplicatorHandle(
       {
         shared,
@@ -256,8 +249,8 @@ export class ReplicaTarget implements Target {
         replica: this.#target.replica,
         s3: this.#target.s3,
         uuid: this.#target.uuid,
-        limits: { ...LIMITS, targetBytes: Math.min(LIMITS.targetBytes, layout.poolBytes / 4) },
-        batchBlocks: Math.ceil(batchBlocks),
+        limits: checkpointLimits(layout.poolBytes),
+        batchBlocks: checkpointBatchBlocks({ ...layout, requestBytes: layout.tagStrideBytes }),
       },
       this.#config.log,
       {

@@ -1,6 +1,8 @@
 // When to cut a checkpoint (R8): by age, size or guest FLUSH, whichever comes first; never only when
 // idle. Pure: time and amounts come in, a decision goes out.
 
+import { MiB } from "../base/units.ts";
+
 export interface CheckpointLimits {
   /** A write waits at most this long for its checkpoint to begin. */
   readonly maxAgeMs: number;
@@ -8,6 +10,32 @@ export interface CheckpointLimits {
   readonly targetBytes: number;
   /** Guest FLUSHes cut at most one checkpoint in this time. */
   readonly flushIntervalMs: number;
+}
+
+const DEFAULT_LIMITS: CheckpointLimits = {
+  maxAgeMs: 400,
+  targetBytes: 16 * MiB,
+  flushIntervalMs: 100,
+};
+/** Data that one checkpoint gathers at most; less where the pool is small. */
+const BATCH_BYTES_MAX = 64 * MiB;
+
+/** The limits that suit a pool of this size. */
+export function checkpointLimits(poolBytes: number): CheckpointLimits {
+  const targetBytes = Math.min(DEFAULT_LIMITS.targetBytes, poolBytes / 4);
+  return { ...DEFAULT_LIMITS, targetBytes };
+}
+
+/** Blocks that one checkpoint gathers at most: a part of the pool, and any single request. */
+export function checkpointBatchBlocks(
+  { poolBytes, unitBytes, requestBytes }: {
+    poolBytes: number;
+    unitBytes: number;
+    requestBytes: number;
+  },
+): number {
+  const bytes = Math.min(BATCH_BYTES_MAX, Math.max(poolBytes / 4, MiB));
+  return Math.ceil(Math.max(Math.floor(bytes / unitBytes), requestBytes / unitBytes));
 }
 
 export interface CheckpointNeed {

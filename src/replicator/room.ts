@@ -30,7 +30,7 @@ import type {
 } from "./room_options.ts";
 
 /** Nodes of the replica's tree that stay in memory: part of the fixed overhead beside the pool. */
-const NODE_CACHE_BYTES = 32 * MiB;
+export const NODE_CACHE_BYTES = 32 * MiB;
 
 export class ReplicatorRoom {
   readonly #options: ReplicatorRoomOptions;
