@@ -54,8 +54,8 @@ guest-shell: build packages-guest ## A shell in a guest; ARGS and KERNEL as for 
 soak: build packages-guest packages-test ## The long runs, hours: what make test shows in minutes; FILTER="text" runs some
 	$(call program,tools/soak.ts,$(if $(FILTER),"$(FILTER)"))
 
-bench: build packages-guest ## Benchmarks: a table, and JSON in build/
-	$(call program,tools/bench.ts)
+bench: build packages-guest packages-test ## Benchmarks: tables, and build/bench.json; ARGS='--only path --rounds 1'
+	$(call program,tools/bench.ts,$(ARGS))
 
 install: build ## Install under PREFIX=/usr/local a command that runs this checkout
 	install -D -m 755 build/hyper-io-replica $(DESTDIR)$(PREFIX)/bin/hyper-io-replica
