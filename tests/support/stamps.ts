@@ -164,6 +164,11 @@ export class StampChecker {
    * checkpoints. Gives the number of writes that it holds at least.
    */
   check(image: Uint8Array): number {
+    return this.holds(image).reduce((sum, { least }) => sum + least, 0);
+  }
+
+  /** The same, as the least and the greatest number of writes of each thread that it may hold. */
+  holds(image: Uint8Array): { least: number; greatest: number }[] {
     const held = this.#histories.map((history) => history.match(image));
     for (const [thread, { least }] of held.entries()) {
       for (const [other, { greatest }] of held.entries()) {
@@ -175,6 +180,6 @@ export class StampChecker {
         );
       }
     }
-    return held.reduce((sum, { least }) => sum + least, 0);
+    return held;
   }
 }
