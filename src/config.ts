@@ -53,6 +53,8 @@ export interface ReplicaTarget {
   /** Null: as formatted. Otherwise it must be what the primary was formatted with. */
   readonly regionBytes: number | null;
   readonly poolBytes: number;
+  /** A primary that was never copied holds nothing that the replica must get. */
+  readonly skipInitialSync: boolean;
 }
 
 export type TargetConfig = NullTarget | LoopTarget | ReplicaTarget;
@@ -108,6 +110,7 @@ export interface DeviceSettings {
       readonly uuid: string;
       readonly regionBytes?: number;
       readonly poolBytes: number;
+      readonly skipInitialSync?: boolean;
     };
 }
 
@@ -158,6 +161,7 @@ function targetConfig(target: DeviceSettings["target"]): TargetConfig {
     uuid,
     regionBytes: target.regionBytes ?? null,
     poolBytes: target.poolBytes,
+    skipInitialSync: target.skipInitialSync ?? false,
   };
 }
 

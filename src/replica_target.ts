@@ -245,6 +245,7 @@ export class ReplicaTarget implements Target {
         primaryPath: this.#target.path,
         bufferedIo: this.#target.bufferedIo,
         primaryState: state,
+        skipInitialSync: this.#target.skipInitialSync,
         deviceSizeBytes: this.sizeBytes,
         replica: this.#target.replica,
         s3: this.#target.s3,

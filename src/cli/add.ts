@@ -174,6 +174,9 @@ const addReplica = defineCommand({
       summary: "Granule of consistency tracking; must be what the primary was formatted with",
       defaultText: "as formatted",
     }),
+    skipInitialSync: flagOption("--skip-initial-sync", {
+      summary: "Do not copy a newly formatted primary first: it holds nothing but zeros",
+    }),
     ...s3Options,
     ...deviceOptions,
     ...targetFile,
@@ -220,6 +223,7 @@ const addReplica = defineCommand({
         uuid: values.uuid,
         regionBytes: values.regionSize,
         poolBytes: values.poolSize,
+        skipInitialSync: values.skipInitialSync,
       },
     });
     return startDevice(ctx, config, values);

@@ -116,7 +116,7 @@ export class ReplicatorRoom {
         primaryState,
         primaryCno: metadata.lastFlush?.cno ?? 0,
         replicaCno: reader.cno,
-        skipInitialSync: false,
+        skipInitialSync: this.#options.skipInitialSync,
       });
       if (decision.action !== "refuse") return decision;
       throw dataError(`Cannot attach the replica ${store.uri}: ${decision.why}`, {

@@ -18,6 +18,8 @@ export interface ReplicatorRoomOptions {
   readonly bufferedIo: boolean;
   /** The superblock's state when the device was opened: main marks it active afterwards. */
   readonly primaryState: PrimaryState;
+  /** The operator said that a primary that was never copied holds nothing but zeros. */
+  readonly skipInitialSync: boolean;
   readonly deviceSizeBytes: number;
   readonly replica: ReplicaLocation;
   /** Over what the AWS environment variables say. */

@@ -45,6 +45,7 @@ Deno.test("deviceConfig() fills in, normalises and freezes", () => {
     uuid: UUID,
     regionBytes: null,
     poolBytes: GiB,
+    skipInitialSync: false,
   });
   assertEquals([config.logicalBlockBytes, config.deviceSizeBytes], [null, null]);
   assertEquals(isDeeplyFrozen(config), true);
