@@ -22,7 +22,7 @@
 // fail the requests that nobody answers. A queue that does not end even then is terminated, the stop
 // fails, and the process should exit (a thread blocked in the kernel keeps it alive otherwise).
 
-import { ReplicaError, usageError } from "./base/errors.ts";
+import { messageOf, ReplicaError, usageError } from "./base/errors.ts";
 import { roomLog } from "./base/log.ts";
 import { alignDown } from "./base/units.ts";
 import {
@@ -87,6 +87,8 @@ export class UblkDevice {
       return new UblkDevice(parts, deviceParameters(parts.info, geometry));
     } catch (error) {
       await parts.takeDown().catch((second) => {
+        // A target that could not start says so again when it is told to drain.
+        if (messageOf(second) === messageOf(error)) return;
         roomLog("main").error("Cannot undo the start of the device", { error: String(second) });
       });
       throw error;

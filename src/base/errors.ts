@@ -59,3 +59,11 @@ export function dataError(message: string, options?: ReplicaErrorOptions): Repli
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/**
+ * Why the system refused, for a message that names the file already: "Permission denied" of Deno's
+ * "Permission denied (os error 13): open '/x'".
+ */
+export function systemReason(error: unknown): string {
+  return messageOf(error).replace(/ \(os error \d+\).*$/s, "");
+}

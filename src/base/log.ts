@@ -8,7 +8,7 @@ import {
   type Logger,
   type LogRecord,
 } from "@logtape/logtape";
-import { messageOf, usageError } from "./errors.ts";
+import { systemReason, usageError } from "./errors.ts";
 
 export type LogFormat = "text" | "json";
 export type LogLevel = "debug" | "info" | "warning" | "error";
@@ -55,7 +55,7 @@ function openLog(path: string): Deno.FsFile {
   try {
     return Deno.openSync(path, { append: true, create: true, mode: 0o600 });
   } catch (cause) {
-    throw usageError(`Cannot open the log file "${path}": ${messageOf(cause)}`, {
+    throw usageError(`Cannot open the log file "${path}": ${systemReason(cause)}`, {
       cause,
       hint: "Give a --log-file that this user may write, in a directory that exists.",
     });

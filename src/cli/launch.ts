@@ -12,7 +12,7 @@ import { spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { errorOfReport } from "../base/error_report.ts";
-import { messageOf, ReplicaError, usageError } from "../base/errors.ts";
+import { ReplicaError, systemReason, usageError } from "../base/errors.ts";
 import type { DeviceConfig } from "../config.ts";
 import type { DeviceProgress } from "../control/running_device.ts";
 import { makeRunDirectory } from "../control/run_directory.ts";
@@ -115,7 +115,7 @@ function openLog(path: string): number {
   try {
     return openSync(path, "a", 0o600);
   } catch (cause) {
-    throw usageError(`Cannot open the log file "${path}": ${messageOf(cause)}`, {
+    throw usageError(`Cannot open the log file "${path}": ${systemReason(cause)}`, {
       cause,
       hint: "Give a --log-file that this user may write, in a directory that exists.",
     });

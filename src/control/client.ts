@@ -3,7 +3,7 @@
 
 import { errorOfReport } from "../base/error_report.ts";
 import { InvariantError } from "../base/assert.ts";
-import { messageOf, ReplicaError } from "../base/errors.ts";
+import { messageOf, ReplicaError, systemReason } from "../base/errors.ts";
 import { checkSocketPath } from "../config.ts";
 import { LineConnection, TooSlowError } from "./line_connection.ts";
 import {
@@ -115,7 +115,7 @@ async function connect(path: string): Promise<Deno.UnixConn> {
         hint: "The socket belongs to the user who ran add; run the command as that user.",
       });
     }
-    throw new UnreachableError(path, messageOf(cause), { reason: "other", cause });
+    throw new UnreachableError(path, systemReason(cause), { reason: "other", cause });
   }
 }
 

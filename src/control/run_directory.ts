@@ -4,7 +4,7 @@
 //
 // Files are written whole (temporary name, then rename); mode 0600, in a directory of mode 0755.
 
-import { messageOf, ReplicaError, usageError } from "../base/errors.ts";
+import { ReplicaError, systemReason, usageError } from "../base/errors.ts";
 import type { DeviceConfig } from "../config.ts";
 
 /** What a daemon says about itself. */
@@ -45,7 +45,7 @@ export async function makeRunDirectory(runDirectory: string): Promise<void> {
   try {
     await Deno.mkdir(runDirectory, { recursive: true, mode: 0o755 });
   } catch (cause) {
-    throw usageError(`Cannot make the run directory "${runDirectory}": ${messageOf(cause)}`, {
+    throw usageError(`Cannot make the run directory "${runDirectory}": ${systemReason(cause)}`, {
       cause,
       hint: "Run as root, or name a directory that may be written in HYPER_IO_REPLICA_RUN_DIR.",
     });
@@ -91,7 +91,7 @@ export async function findStates(runDirectory: string): Promise<FoundState[]> {
     }
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];
-    throw usageError(`Cannot read the run directory "${runDirectory}": ${messageOf(error)}`, {
+    throw usageError(`Cannot read the run directory "${runDirectory}": ${systemReason(error)}`, {
       cause: error,
       hint: "Run the command as the user who ran add.",
     });
@@ -140,7 +140,7 @@ export async function processStart(pid: number): Promise<number | null> {
     return Number(fields[22 - 3]);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || isNoProcess(error)) return null;
-    throw new ReplicaError("kernel", `Cannot look at process ${pid}: ${messageOf(error)}`, {
+    throw new ReplicaError("kernel", `Cannot look at process ${pid}: ${systemReason(error)}`, {
       cause: error,
     });
   }

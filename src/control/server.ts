@@ -7,7 +7,7 @@
 // - whatever a client sends or leaves out costs it its own connection at most.
 
 import { reportOf } from "../base/error_report.ts";
-import { messageOf, ReplicaError, usageError } from "../base/errors.ts";
+import { messageOf, ReplicaError, systemReason, usageError } from "../base/errors.ts";
 import { roomLog } from "../base/log.ts";
 import { checkSocketPath } from "../config.ts";
 import { ping, UnreachableError } from "./client.ts";
@@ -196,7 +196,7 @@ function bind(path: string): Deno.UnixListener {
   try {
     return Deno.listen({ transport: "unix", path });
   } catch (cause) {
-    throw usageError(`Cannot listen on the socket "${path}": ${messageOf(cause)}`, {
+    throw usageError(`Cannot listen on the socket "${path}": ${systemReason(cause)}`, {
       cause,
       hint: "Give a --unix-socket in a directory that exists and that this user may write.",
     });
@@ -239,7 +239,7 @@ async function lstatOrNull(path: string): Promise<Deno.FileInfo | null> {
     return await Deno.lstat(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return null;
-    throw usageError(`Cannot use the socket "${path}": ${messageOf(error)}`, { cause: error });
+    throw usageError(`Cannot use the socket "${path}": ${systemReason(error)}`, { cause: error });
   }
 }
 

@@ -1,11 +1,13 @@
-// The side-car object of a replica, read from its store. Callers: export, inspect.
+// The side-car object of a replica, read from its store. Callers: export, inspect, attaching.
 
 import {
   decodeDeviceCard,
   DEVICE_CARD_BYTES_MAX,
   DEVICE_CARD_KEY,
   type DeviceCard,
+  sameDevice,
 } from "../format/device_card.ts";
+import { dataError } from "../base/errors.ts";
 import type { ObjectStore, RequestOptions } from "./object_store.ts";
 
 /** Null for a replica that another tool made; a data error for a card that can't be read. */
@@ -17,4 +19,22 @@ export async function readDeviceCard(
   const range = { offset: 0, length: DEVICE_CARD_BYTES_MAX + 1 };
   const body = await store.get(DEVICE_CARD_KEY, { ...options, range });
   return body === null ? null : decodeDeviceCard(body.bytes, DEVICE_CARD_KEY);
+}
+
+/** Throws a data error unless the replica is the one that `device` was formatted with. */
+export async function requireDeviceCard(
+  store: ObjectStore,
+  device: DeviceCard,
+  options: RequestOptions = {},
+): Promise<void> {
+  const card = await readDeviceCard(store, options);
+  if (card !== null && sameDevice(card, device)) return;
+  const why = card === null
+    ? `it has no ${DEVICE_CARD_KEY}, so it was not made for a device`
+    : card.uuid !== device.uuid
+    ? `its ${DEVICE_CARD_KEY} names device ${card.uuid}`
+    : `its ${DEVICE_CARD_KEY} and the primary's superblock disagree`;
+  throw dataError(`Cannot attach the replica ${store.uri}: ${why}`, {
+    hint: "Give the replica_uri that format printed for this primary.",
+  });
 }

@@ -17,6 +17,7 @@ import { HyperfileWriter } from "../replica/hyperfile_writer.ts";
 import type { ObjectStore } from "../replica/object_store.ts";
 import { openObjectStore } from "../replica/open.ts";
 import { DAEMON_RETRY, ONE_SHOT_RETRY } from "../replica/retry_store.ts";
+import { requireDeviceCard } from "../replica/read_device_card.ts";
 import { decideStartup } from "../replication/startup.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
 import { Doorbells } from "../shared/doorbells.ts";
@@ -108,9 +109,10 @@ export class ReplicatorRoom {
   /** Looks at the replica with the patience of a command, so that a wrong address fails the start. */
   async #decide(metadata: PrimaryMetadata) {
     const { replica, s3, primaryState } = this.#options;
-    const store = await openObjectStore(replica, { access: "write", retry: ONE_SHOT_RETRY, s3 });
+    const store = await openObjectStore(replica, { access: "read", retry: ONE_SHOT_RETRY, s3 });
     try {
       const { signal } = this.#abort;
+      await requireDeviceCard(store, metadata.superblock, { signal });
       const reader = await HyperfileReader.open(store, { nodeCacheBytes: MiB, signal });
       const decision = decideStartup({
         primaryState,

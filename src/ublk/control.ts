@@ -7,7 +7,17 @@
 // - the calling thread is never blocked: commands run on a worker thread of the kernel (IOSQE_ASYNC)
 //   and the ring is looked into from timers.
 
-import { check, EINVAL, ENODEV, ENOTTY, EOPNOTSUPP, errnoError, errnoOf } from "../../ffi/errno.ts";
+import {
+  check,
+  EACCES,
+  EINVAL,
+  ENODEV,
+  ENOTTY,
+  EOPNOTSUPP,
+  EPERM,
+  errnoError,
+  errnoOf,
+} from "../../ffi/errno.ts";
 import { O_CLOEXEC, O_RDWR, openLibc } from "../../ffi/libc.ts";
 import { cString, SharedArea } from "../../ffi/memory.ts";
 import { invariant } from "../base/assert.ts";
@@ -250,11 +260,7 @@ export class UblkControl implements CqeSink {
     const res = await this.#run(withLength, argument);
     const answer = argument.bytes.slice(0, argumentIn.length);
     argument.release();
-    if (res < 0) {
-      throw errnoError(-res, `carry out ${command.name} on ${deviceName(command.deviceId)}`, {
-        device: command.deviceId,
-      });
-    }
+    if (res < 0) throw refusal(command, -res);
     return answer;
   }
 
@@ -333,6 +339,16 @@ export class UblkControl implements CqeSink {
       },
     );
   }
+}
+
+function refusal({ name, deviceId }: Command, errno: number): ReplicaError {
+  const context = deviceId === ANY_DEVICE ? {} : { device: deviceId };
+  const error = errnoError(errno, `carry out ${name} on ${deviceName(deviceId)}`, context);
+  if (errno !== EPERM && errno !== EACCES) return error;
+  return new ReplicaError("kernel", error.message, {
+    hint: "Run as root, with CAP_SYS_ADMIN.",
+    context: error.context,
+  });
 }
 
 function deviceName(deviceId: number): string {

@@ -52,7 +52,10 @@ const COMMAND_LINES: readonly Row[] = [
   [["stats", "--watch", "0"], "Cannot use --watch 0"],
   [["list", "--log-level", "loud"], '--log-level: "loud" is not one of its values'],
   [["list", "--log-format", "xml"], "Choose one of: text, json"],
-  [["list", "--log-file", "/nonexistent/x.log"], 'Cannot open the log file "/nonexistent/x.log"'],
+  [
+    ["list", "--log-file", "/nonexistent/x.log"],
+    'Cannot open the log file "/nonexistent/x.log": No such file',
+  ],
 ];
 
 const NUMBERS_AND_SIZES: readonly Row[] = [
