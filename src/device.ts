@@ -25,6 +25,7 @@
 import { messageOf, ReplicaError, usageError } from "./base/errors.ts";
 import { roomLog } from "./base/log.ts";
 import { alignDown } from "./base/units.ts";
+import type { DeviceParameters } from "./control/running_device.ts";
 import {
   DEFAULT_DEADLINES,
   type DeviceDeadlines,
@@ -34,19 +35,6 @@ import {
 import type { Target } from "./target.ts";
 import { blockDevicePath, type DevInfo } from "./ublk/control.ts";
 import type { DeviceGeometry } from "./ublk/params.ts";
-
-/** What a device became: the kernel may grant fewer queues than were asked for. */
-export interface DeviceParameters {
-  readonly number: number;
-  readonly path: string;
-  readonly sizeBytes: number;
-  readonly queues: number;
-  readonly depth: number;
-  readonly bufferBytes: number;
-  readonly logicalBlockBytes: number;
-  readonly physicalBlockBytes: number;
-  readonly readOnly: boolean;
-}
 
 export class UblkDevice {
   readonly parameters: DeviceParameters;

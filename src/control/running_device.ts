@@ -3,7 +3,7 @@
 
 import type { StatusSource } from "./protocol.ts";
 
-/** What `add` prints about a device that became usable. */
+/** What a device became, as `add` prints it: the kernel may grant fewer queues than were asked for. */
 export interface DeviceParameters {
   readonly number: number;
   /** "/dev/ublkb0" */

@@ -10,7 +10,6 @@
 //
 // Takes source, writer and time as parameters; the caller stores the superblock's new state.
 
-import { backoffMs } from "../base/backoff.ts";
 import type { Clock } from "../base/clock.ts";
 import { ReplicaError } from "../base/errors.ts";
 import { invariant } from "../base/assert.ts";
@@ -18,6 +17,7 @@ import { alignDown, alignUp, MiB } from "../base/units.ts";
 import type { ByteSpan } from "../primary/device_data.ts";
 import { needsOperator } from "../replica/store_error.ts";
 import type { BlockRange, CheckpointBatch } from "../format/checkpoint_batch.ts";
+import { untilDone } from "./patience.ts";
 
 export const SYNC_BATCH_BYTES = 16 * MiB;
 const READ_BYTES = MiB;
@@ -229,19 +229,14 @@ class SyncRun {
       publish: batch.last,
       signal,
     };
-    for (let attempt = 0;; attempt++) {
-      this.#throwIfAborted();
-      try {
-        const { cno } = await writer.commit(batch, options);
-        this.#copiedBytes += batch.blockCount * this.#blockBytes;
-        this.#report(batch.endBlock);
-        return cno;
-      } catch (error) {
-        if (!isWorthWaiting(error)) throw error;
-        this.#report(batch.startBlock, error.message);
-        await clock.sleep(backoffMs(attempt, random()), signal);
-      }
-    }
+    const onRetry = (error: ReplicaError) => this.#report(batch.startBlock, error.message);
+    const { cno } = await untilDone(
+      { clock, random, signal, heals: isWorthWaiting, onRetry },
+      () => writer.commit(batch, options),
+    );
+    this.#copiedBytes += batch.blockCount * this.#blockBytes;
+    this.#report(batch.endBlock);
+    return cno;
   }
 
   result(cno: number): SyncResult {
@@ -287,8 +282,8 @@ class SyncRun {
 }
 
 /** Transport trouble heals; keys, permissions and a full store want somebody who looks. */
-function isWorthWaiting(error: unknown): error is ReplicaError {
-  return error instanceof ReplicaError && error.kind === "unavailable" && !needsOperator(error);
+function isWorthWaiting(error: ReplicaError): boolean {
+  return error.kind === "unavailable" && !needsOperator(error);
 }
 
 function isZero(bytes: Uint8Array, from: number, length: number): boolean {

@@ -226,7 +226,8 @@ export class Replicator {
       this.#counters[COUNTER.commitErrors]++;
       this.#enter({ state: "retrying", error });
     };
-    const result = await untilDone({ clock, random, signal, onRetry }, healing, step);
+    const heals = (error: ReplicaError) => error.kind === healing;
+    const result = await untilDone({ clock, random, signal, heals, onRetry }, step);
     if (this.#state === "retrying") this.#enter({ state: "replicating" });
     return result;
   }
