@@ -15,6 +15,7 @@ import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
 import { HyperfileReader } from "../replica/hyperfile_reader.ts";
 import { HyperfileWriter } from "../replica/hyperfile_writer.ts";
 import type { ObjectStore } from "../replica/object_store.ts";
+import { probeConditionalPuts } from "../replica/conditional_puts.ts";
 import { openObjectStore } from "../replica/open.ts";
 import { DAEMON_RETRY, ONE_SHOT_RETRY } from "../replica/retry_store.ts";
 import { requireDeviceCard } from "../replica/read_device_card.ts";
@@ -120,7 +121,11 @@ export class ReplicatorRoom {
         replicaCno: reader.cno,
         skipInitialSync: this.#options.skipInitialSync,
       });
-      if (decision.action !== "refuse") return decision;
+      if (decision.action !== "refuse") {
+        // What stands between us and the store may have changed since format asked.
+        await probeConditionalPuts(store, { signal });
+        return decision;
+      }
       throw dataError(`Cannot attach the replica ${store.uri}: ${decision.why}`, {
         hint: "Was the primary restored, or the replica written by another device? " +
           "Format a new replica if the primary is what you want to keep.",
