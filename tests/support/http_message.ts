@@ -43,6 +43,17 @@ export class MessageReader {
     return await this.#take(Number(head.headers.get("content-length") ?? 0));
   }
 
+  /** Reads a body of `length` bytes and forgets it. */
+  async skip(length: number, scratch: Uint8Array): Promise<void> {
+    let left = length - this.#buffered.length;
+    this.#buffered = this.#buffered.subarray(length);
+    while (left > 0) {
+      const read = await this.#connection.read(scratch.subarray(0, left));
+      if (read === null) throw new Deno.errors.UnexpectedEof("a body ended early");
+      left -= read;
+    }
+  }
+
   /** Everything up to the end of the connection. */
   async readToEnd(): Promise<Uint8Array> {
     return await this.#take(Infinity);
