@@ -14,13 +14,14 @@ export interface Output {
   readonly columns: number;
 }
 
-export type SignalName = "SIGINT" | "SIGTERM";
+/** Signals that end a command; SIGHUP comes when a terminal goes away. */
+export type SignalName = "SIGINT" | "SIGTERM" | "SIGHUP";
 
 export interface Context {
   readonly stdout: Output;
   readonly stderr: Output;
   env(name: string): string | undefined;
-  /** Aborted by the first SIGINT or SIGTERM; its reason is the SignalName. */
+  /** Aborted by the first of the signals; its reason is the SignalName. */
   readonly signal: AbortSignal;
   /** Calls `listener` for every signal after the first; returns what ends that. */
   onRepeatedSignal(listener: (name: SignalName) => void): () => void;

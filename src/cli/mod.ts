@@ -6,7 +6,7 @@ import { configureLog } from "../base/log.ts";
 import { ReplicaError } from "../base/errors.ts";
 import { addCommand } from "./add.ts";
 import type { Command, CommonValues } from "./command.ts";
-import type { Context } from "./context.ts";
+import type { Context, SignalName } from "./context.ts";
 import { delCommand } from "./del.ts";
 import { exportCommand } from "./export.ts";
 import { featuresCommand } from "./features.ts";
@@ -41,7 +41,7 @@ Exit codes:
   4  a service or the daemon does not answer now: repeat later
   5  another writer is ahead: this one must not write any more
   6  the kernel or the ublk driver refused
-  130, 143  ended by SIGINT or SIGTERM before it was done
+  129, 130, 143  ended by SIGHUP, SIGINT or SIGTERM before it was done
 
 Environment:
   AWS_*                     credentials, region and endpoint for s3:// replicas
@@ -70,8 +70,14 @@ export async function run(ctx: Context): Promise<number> {
   }
 }
 
+const SIGNAL_CODES: Readonly<Record<SignalName, number>> = {
+  SIGHUP: 129,
+  SIGINT: 130,
+  SIGTERM: 143,
+};
+
 /** A shell's exit code for a command that a signal ended before it was done. */
 function interruptedCode(ctx: Context, error: unknown): number | undefined {
   if (!ctx.signal.aborted || !(error instanceof ReplicaError) || error.kind !== "closed") return;
-  return ctx.signal.reason === "SIGTERM" ? 143 : 130;
+  return SIGNAL_CODES[ctx.signal.reason as SignalName];
 }

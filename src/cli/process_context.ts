@@ -7,7 +7,7 @@ import { systemPlatform } from "./system_platform.ts";
 const RUN_DIRECTORY = "/run/hyper-io-replica";
 const encoder = new TextEncoder();
 
-/** Makes the Context; from now on SIGINT and SIGTERM abort its signal instead of ending the process. */
+/** Makes the Context; from now on signals abort its `signal` instead of ending the process. */
 export function processContext(main: string): Context {
   const signals = new Signals();
   return {
@@ -29,8 +29,9 @@ class Signals {
   readonly #listeners = new Set<(name: SignalName) => void>();
 
   constructor() {
-    Deno.addSignalListener("SIGINT", () => this.#arrived("SIGINT"));
-    Deno.addSignalListener("SIGTERM", () => this.#arrived("SIGTERM"));
+    for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+      Deno.addSignalListener(name, () => this.#arrived(name));
+    }
   }
 
   get first(): AbortSignal {

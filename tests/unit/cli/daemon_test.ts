@@ -216,7 +216,7 @@ Deno.test("add says so when its daemon dies without a word", async () => {
 });
 
 Deno.test("add stops its daemon when it is interrupted before the device is usable", async () => {
-  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]] as const) {
     using place = new Place();
     const child = place.spawn(["add", ...REPLICA], { FAKE_START: "slow" });
     await until("the daemon listens", () => place.files().includes(".ioreplica"));
