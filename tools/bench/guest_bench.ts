@@ -20,6 +20,7 @@ const SPAN_BYTES = 512 * MiB;
 const DISK_BYTES = SPAN_BYTES + 64 * MiB;
 /** The replica keeps every checkpoint, and lies in there. */
 const MEMORY_MIB = 8192;
+const WARM_UP_SECONDS = 20;
 /** Beside what fio takes: boot, start, first fill. */
 const OVERHEAD_MS = 300_000;
 /** fio's start and the replica's catching up. */
@@ -38,9 +39,15 @@ export async function guestBench(options: {
   cpus: number;
 }): Promise<GuestReport> {
   const { rounds, seconds, cpus } = options;
-  const job: GuestJob = { rounds, seconds, spanBytes: SPAN_BYTES, poolBytes: GiB };
+  const job: GuestJob = {
+    rounds,
+    seconds,
+    warmUpSeconds: WARM_UP_SECONDS,
+    spanBytes: SPAN_BYTES,
+    poolBytes: GiB,
+  };
   const share = await Deno.makeTempDir({ prefix: "bench-" });
-  const rowMs = TARGETS.length * seconds * 1000 + ROW_OVERHEAD_MS;
+  const rowMs = TARGETS.length * (seconds + 1) * 1000 + ROW_OVERHEAD_MS;
   try {
     const result = await runWithUblk({
       command: [Deno.execPath(), "run", "-A", "--quiet", "--no-check", PROBE, JSON.stringify(job)],

@@ -77,7 +77,20 @@ async function prefill(paths: Paths, job: GuestJob): Promise<void> {
   }
 }
 
-/** One job per target, one after the other. */
+/** All kinds of requests at once, so that V8 has compiled what the measured runs use. */
+async function warmUp(paths: Paths, job: GuestJob): Promise<void> {
+  await run(
+    "fio",
+    ...[`--size=${job.spanBytes}`, "--rw=randrw", "--bs=4k", "--iodepth=8", "--norandommap"],
+    ...["--ioengine=io_uring", "--direct=1", "--time_based", `--runtime=${job.warmUpSeconds}`],
+    ...["null", "loop", "replica"].flatMap((target) => [
+      `--name=${target}`,
+      `--filename=${paths[target as TargetName]}`,
+    ]),
+  );
+}
+
+/** One job per target, one after the other; the first second of each does not count. */
 function jobFile(row: Row, round: number, paths: Paths, job: GuestJob): string {
   const by = round % TARGETS.length;
   const order = [...TARGETS.slice(by), ...TARGETS.slice(0, by)];
@@ -85,7 +98,7 @@ function jobFile(row: Row, round: number, paths: Paths, job: GuestJob): string {
     "[global]",
     ...["ioengine=io_uring", "direct=1", "time_based=1", "randrepeat=0", "norandommap=1"],
     ...[`rw=${row.rw}`, `bs=${row.blockBytes}`, `iodepth=${row.depth}`],
-    ...[`runtime=${job.seconds}`, `size=${job.spanBytes}`],
+    ...["ramp_time=1", `runtime=${job.seconds}`, `size=${job.spanBytes}`],
     ...order.flatMap((target) => [`[${target}]`, "stonewall", `filename=${paths[target]}`]),
     "",
   ].join("\n");
@@ -158,6 +171,8 @@ async function main(job: GuestJob): Promise<GuestRun> {
   const paths = await startDevices(job);
   say("devices are up; writing every block once");
   await prefill(paths, job);
+  say(`warming up for ${job.warmUpSeconds} s`);
+  await warmUp(paths, job);
   await catchUp();
   const samples: Sample[] = [];
   const drains: Drain[] = [];

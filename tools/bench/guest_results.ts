@@ -48,7 +48,9 @@ export interface Drain {
 
 export interface GuestJob {
   readonly rounds: number;
+  /** Of each run of fio, after a first second that does not count. */
   readonly seconds: number;
+  readonly warmUpSeconds: number;
   /** Size of each device. */
   readonly spanBytes: number;
   readonly poolBytes: number;
