@@ -110,7 +110,7 @@ export class ReplicatorRoom {
   /** Looks at the replica with the patience of a command, so that a wrong address fails the start. */
   async #decide(metadata: PrimaryMetadata) {
     const { replica, s3, primaryState } = this.#options;
-    const store = await openObjectStore(replica, { access: "read", retry: ONE_SHOT_RETRY, s3 });
+    const store = await openObjectStore(replica, { access: "write", retry: ONE_SHOT_RETRY, s3 });
     try {
       const { signal } = this.#abort;
       await requireDeviceCard(store, metadata.superblock, { signal });
