@@ -68,7 +68,9 @@ export class ReplicatorRoom {
     });
     const { signal } = this.#abort;
     this.#writer = await HyperfileWriter.open(this.#store, {
-      orphans: "adopt",
+      // Our own last commit, cut short by a crash, is adopted and then copied over. After a clean
+      // stop there is none of ours: whatever stands there is somebody else's.
+      orphans: startup.action === "attach" ? "refuse" : "adopt",
       nodeCacheBytes: NODE_CACHE_BYTES,
       signal,
     });

@@ -17,11 +17,18 @@ Deno.test("a file system with discards is the same on both sides, on a drive and
       exercise
       stopped "$1"
       equal "$1" "$2 queues"
+      added "$1" -q "$2" --pool-size 64MiB
+      dd if=/dev/urandom of=/dev/ublkb0 bs=64k seek=7 count=100 oflag=direct status=none || fail dd
+      stopped "$1 again"
+      equal "$1" "$2 queues, attached again"
+      grep -q 'startup=attached' /run/hyper-io-replica/"$UUID".log || fail "no clean attach"
     done`,
     ({ lines }) => {
       assertEquals(lines.filter((line) => line.startsWith("equal")), [
         "equal: 1 queues",
+        "equal: 1 queues, attached again",
         "equal: 4 queues",
+        "equal: 4 queues, attached again",
       ]);
     },
     { primaryMib: 192, disks: [{ sizeBytes: 512 * MiB }], modules: ["loop"] },
