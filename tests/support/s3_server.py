@@ -2,7 +2,8 @@
 
 - a condition is checked and the object written in one step: moto's threads race between the two;
 - a body that ends early is dropped;
-- a body that does not match its CRC32 or its SHA-256 is refused.
+- a body that does not match its CRC32 or its SHA-256 is refused;
+- an upload that was ended is answered, not an exception.
 
 Usage: s3_server.py PORT. Ends when its standard input does.
 """
@@ -50,7 +51,13 @@ def application(environ, start_response):
         return refuse(start_response, "400 Bad Request", code)
     environ["wsgi.input"] = io.BytesIO(body)
     with one_at_a_time:
-        return list(moto(environ, start_response))
+        try:
+            return list(moto(environ, start_response))
+        except KeyError:
+            # moto does not know an upload that was ended, and has no answer for that.
+            if "uploadId=" in environ.get("QUERY_STRING", ""):
+                return refuse(start_response, "404 Not Found", "NoSuchUpload")
+            raise
 
 
 def end_with_input():
