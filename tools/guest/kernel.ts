@@ -128,7 +128,7 @@ async function debianMirror(): Promise<string> {
     const match = /^(\S+) Debian [a-z]+$/.exec(line);
     if (match) return match[1];
   }
-  return "http://deb.debian.org/debian";
+  throw new Error("Cannot fetch a guest kernel: apt knows no Debian mirror; run apt-get update");
 }
 
 async function downloadAndUnpack(apt: string[], names: string[], into: string): Promise<void> {
