@@ -1,5 +1,5 @@
 # Functions of the io-replica scenarios, beside those of ublk_prelude.sh. $SHARE is the shared folder.
-# The replica lies in the guest's memory, where a commit is fast, and is copied out by saved.
+# The replica lies in the guest's memory unless REPLICA_ROOT says otherwise; saved copies it out.
 . "$ROOT/tests/e2e/programs/ublk_prelude.sh"
 REPLICA_ROOT=/run/replica
 

@@ -44,7 +44,7 @@ self.onmessage = (event: MessageEvent<StampThreadStart>) => {
   let failed = 0;
   for (let number = 1; number <= limit && performance.now() < until; number++) {
     const offset = random.below(RUN_BLOCKS);
-    const count = 1 + random.below(random.oneIn(4) ? RUN_BLOCKS - offset : 1);
+    const count = 1 + random.below(random.oneIn(12) ? RUN_BLOCKS - offset : 1);
     const first = random.pick(runs) + offset;
     const zero = random.oneIn(8);
     const at = (number - 1) * words;
