@@ -128,8 +128,8 @@ export class QueueLoop implements CqeSink {
 
   #armDoorbell(): void {
     this.#ring.prepare(
-      IORING_OP_READ | this.#ring.fileFlags(this.#doorbellFd),
-      this.#ring.file(this.#doorbellFd),
+      IORING_OP_READ,
+      this.#doorbellFd,
       0,
       0,
       this.#doorbellLow,

@@ -72,10 +72,8 @@ export class QueueRoom {
       deferTaskRun: true,
     });
     try {
-      const primaryFd = options.target.type === "null" ? -1 : options.target.primaryFd;
-      const fds = [options.charDeviceFd, options.doorbellFd, primaryFd];
-      ring.registerFiles(fds.filter((fd) => fd >= 0));
       const queue = UblkQueue.open({ ...options, ring, bufferAddress: buffers.address });
+      const primaryFd = options.target.type === "null" ? -1 : options.target.primaryFd;
       const target = new TargetQueue({ ring, queue, primaryFd });
       const handler = openHandler(options.target, target, options.queueId);
       const control = new Int32Array(options.control);

@@ -60,7 +60,6 @@ export class TargetQueue {
   readonly #ring: Ring;
   readonly #queue: RequestSource;
   readonly #fd: number;
-  readonly #fileFlags: number;
 
   // Per slot: one I/O on the primary.
   readonly #slotTag: Int32Array;
@@ -83,8 +82,7 @@ export class TargetQueue {
   constructor(options: TargetQueueOptions) {
     this.#ring = options.ring;
     this.#queue = options.queue;
-    this.#fd = options.ring.file(options.primaryFd);
-    this.#fileFlags = options.ring.fileFlags(options.primaryFd);
+    this.#fd = options.primaryFd;
     this.offsetBytes = new Float64Array(options.queue.depth);
     const slots = options.queue.depth * SLOTS_PER_TAG;
     this.#slotTag = new Int32Array(slots);
@@ -159,8 +157,7 @@ export class TargetQueue {
   flushPrimary(tag: number, stage: number): void {
     const slot = this.#takeSlot(tag, stage, IORING_OP_FSYNC, 0);
     const data = userData(KIND_TARGET_IO, slot);
-    const opcode = IORING_OP_FSYNC | this.#fileFlags;
-    this.#ring.prepare(opcode, this.#fd, 0, 0, 0, 0, 0, IORING_FSYNC_DATASYNC, data);
+    this.#ring.prepare(IORING_OP_FSYNC, this.#fd, 0, 0, 0, 0, 0, IORING_FSYNC_DATASYNC, data);
   }
 
   /**
@@ -215,7 +212,7 @@ export class TargetQueue {
     // A buffer may lie across a 4 GiB border of the address space.
     const carry = (low >>> 0) < (addressLow >>> 0) ? 1 : 0;
     this.#ring.prepare(
-      this.#slotOpcode[slot] | this.#fileFlags,
+      this.#slotOpcode[slot],
       this.#fd,
       offset | 0,
       Math.floor(offset / TWO_32),
@@ -230,7 +227,7 @@ export class TargetQueue {
   #submitZero(slot: number): void {
     const offset = this.#slotOffset[slot];
     this.#ring.prepare(
-      IORING_OP_FALLOCATE | this.#fileFlags,
+      IORING_OP_FALLOCATE,
       this.#fd,
       offset | 0,
       Math.floor(offset / TWO_32),

@@ -51,7 +51,6 @@ export class UblkQueue {
   readonly #ring: Ring;
   readonly #sqes: Int32Array;
   readonly #fd: number;
-  readonly #opcode: number;
   readonly #fetchCommand: number;
   readonly #commitCommand: number;
   readonly #descriptors: Int32Array;
@@ -67,8 +66,7 @@ export class UblkQueue {
     this.depth = depth;
     this.#ring = ring;
     this.#sqes = ring.sqes;
-    this.#fd = ring.file(options.charDeviceFd);
-    this.#opcode = IORING_OP_URING_CMD | ring.fileFlags(options.charDeviceFd);
+    this.#fd = options.charDeviceFd;
     this.#fetchCommand = commandNumber(UBLK_IO_FETCH_REQ, ioctlEncoded);
     this.#commitCommand = commandNumber(UBLK_IO_COMMIT_AND_FETCH_REQ, ioctlEncoded);
     this.#mapAddress = mapAddress;
@@ -118,7 +116,7 @@ export class UblkQueue {
 
   #command(command: number, tag: number, result: number, userData: number): void {
     const ring = this.#ring;
-    const at = ring.prepare(this.#opcode, this.#fd, command, 0, 0, 0, 0, 0, userData);
+    const at = ring.prepare(IORING_OP_URING_CMD, this.#fd, command, 0, 0, 0, 0, 0, userData);
     const sqes = this.#sqes;
     sqes[at + CMD_QUEUE_AND_TAG] = this.queueId | (tag << 16);
     sqes[at + CMD_RESULT] = result;

@@ -68,8 +68,6 @@ export const IORING_OP_URING_CMD = 46;
 
 /** SQE flag: run the operation on a worker thread of the kernel, so that submitting never blocks. */
 export const IOSQE_ASYNC = 1 << 4;
-/** SQE flag: `fd` is an index in the ring's registered files. */
-const IOSQE_FIXED_FILE = 1 << 0;
 export const IORING_FSYNC_DATASYNC = 1;
 /** Per-write durability (FUA), as pwritev2(2) has it. */
 export const RWF_DSYNC = 2;
@@ -117,7 +115,6 @@ export class Ring {
   readonly #cqHead: Int32Array;
   readonly #cqTail: Int32Array;
   readonly #cqMask: number;
-  readonly #registered: number[] = [];
   #open = true;
 
   private constructor(library: Liburing, memory: SharedArea, sqeBytes: number) {
@@ -152,29 +149,6 @@ export class Ring {
     if (result < 0) memory.release();
     checkResult(result, "set up an io_uring", { entries: options.entries });
     return new Ring(library, memory, options.wideSqes ? 2 * Sqe.size : Sqe.size);
-  }
-
-  /**
-   * Lets the kernel look up the ring and these files once instead of in every call and operation.
-   * Where it refuses, everything works as before. Use {@link file} and {@link fileFlags} afterwards.
-   */
-  registerFiles(fds: readonly number[]): void {
-    const table = new Uint8Array(Int32Array.from(fds).buffer);
-    if (this.#library.io_uring_register_files(this.#pointer, table, fds.length) >= 0) {
-      this.#registered.push(...fds);
-    }
-    this.#library.io_uring_register_ring_fd(this.#pointer);
-  }
-
-  /** What an SQE for `fd` carries as its fd. */
-  file(fd: number): number {
-    const index = this.#registered.indexOf(fd);
-    return index < 0 ? fd : index;
-  }
-
-  /** Flags to combine with the opcode of an SQE for `fd`. */
-  fileFlags(fd: number): number {
-    return this.#registered.includes(fd) ? IOSQE_FIXED_FILE << (8 * Sqe.offset.flags) : 0;
   }
 
   /**

@@ -90,30 +90,6 @@ Deno.test("Ring reads and writes a file above 4 GiB", () => {
   Deno.removeSync(path);
 });
 
-Deno.test("Ring takes registered files by index, and others as they are", () => {
-  const libc = openLibc();
-  const [first, second] = [0, 0].map(() => check(libc.eventfd(0, EFD_CLOEXEC), "make an eventfd"));
-  const area = SharedArea.allocate(PAGE_BYTES);
-  const ring = openRing();
-  const sink = new Recorder();
-  ring.registerFiles([first]);
-  assertEquals(ring.file(first), 0);
-  assertEquals([ring.file(second), ring.fileFlags(second)], [second, 0]);
-  area.bytes[0] = 1;
-  for (const fd of [first, second]) {
-    const opcode = IORING_OP_WRITE | ring.fileFlags(fd);
-    const [low, high] = [low32(area.address), high32(area.address)];
-    ring.prepare(opcode, ring.file(fd), 0, 0, low, high, 8, 0, fd);
-  }
-  ring.submitAndWait(2);
-  ring.forEachCqe(sink);
-  assertEquals(sink.take().sort(), [[first, 8], [second, 8]].sort());
-  ring.close();
-  libc.close(first);
-  libc.close(second);
-  area.release();
-});
-
 Deno.test("Ring is woken by a write to an eventfd whose read is armed", () => {
   const libc = openLibc();
   const fd = check(libc.eventfd(0, EFD_CLOEXEC), "make an eventfd");
