@@ -39,7 +39,7 @@ for (const queues of [1, 4]) {
 
 Deno.test("a killed daemon leaves a prefix on the replica and synced writes on the primary", async () => {
   const seed = seedOf("killed daemon");
-  const rounds = scaled(2, 20);
+  const rounds = scaled(1, 20);
   await replicaGuest(
     `
     shared=$SHARE
