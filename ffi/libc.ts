@@ -106,6 +106,12 @@ const LIBC_SYMBOLS = {
     result: "isize",
     nonblocking: true,
   },
+  madviseAsync: {
+    name: "madvise",
+    parameters: ["usize", "usize", "i32"],
+    result: "i32",
+    nonblocking: true,
+  },
   fsyncAsync: { name: "fsync", parameters: ["i32"], result: "i32", nonblocking: true },
   fdatasyncAsync: { name: "fdatasync", parameters: ["i32"], result: "i32", nonblocking: true },
   fallocateAsync: {
@@ -210,8 +216,11 @@ export const O_DSYNC = 0o10000;
 export const O_CLOEXEC = 0o2000000;
 export const O_DIRECT = IS_ARM64 ? 0o200000 : 0o40000;
 
-/** Advice to madvise(2): no transparent huge pages. */
+// Advice to madvise(2).
+export const MADV_HUGEPAGE = 14;
 export const MADV_NOHUGEPAGE = 15;
+/** Takes the pages from the system now; since Linux 5.14, EINVAL before. */
+export const MADV_POPULATE_WRITE = 23;
 
 export const SEEK_SET = 0;
 export const SEEK_END = 2;

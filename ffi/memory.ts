@@ -7,7 +7,7 @@
 //   Its base is only 16-byte aligned, so areas are over-allocated and start at the next page;
 // - views of foreign memory (mmap) are for small regions only: V8 counts their whole size.
 
-import { MADV_NOHUGEPAGE, openLibc } from "./libc.ts";
+import { MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_POPULATE_WRITE, openLibc } from "./libc.ts";
 import { invariant } from "../src/base/assert.ts";
 import { dataError, usageError } from "../src/base/errors.ts";
 
@@ -125,6 +125,18 @@ export function high32(value: bigint): number {
  */
 export function keepSmallPages(bytes: Uint8Array<ArrayBufferLike>): void {
   openLibc().madvise(addressOf(bytes), BigInt(bytes.byteLength), MADV_NOHUGEPAGE);
+}
+
+/**
+ * Takes a page-aligned range of memory from the system now, in huge pages where it has them, so that
+ * nobody waits for page faults later. False where the system did not: the range is then as before.
+ */
+export async function populate(bytes: Uint8Array<ArrayBufferLike>): Promise<boolean> {
+  const libc = openLibc();
+  const address = addressOf(bytes);
+  const length = BigInt(bytes.byteLength);
+  libc.madvise(address, length, MADV_HUGEPAGE);
+  return await libc.madviseAsync(address, length, MADV_POPULATE_WRITE) === 0;
 }
 
 const encoder = new TextEncoder();

@@ -3,7 +3,8 @@
 //   | words | counters | lock table | descriptors | tag buffers, queue by queue | pool units |
 //
 // It is a shared WebAssembly.Memory: page aligned, never moved, at the same address in every room,
-// usable by Atomics.wait and notify, not charged to any heap, and resident only where it was touched.
+// usable by Atomics.wait and notify, not charged to any heap, and resident only where it was touched
+// (the pool's units may be taken from the system at start: src/replica_target.ts).
 // It is sized at start and never grows: promise 4 (memory is bounded) rests on that.
 //
 // Who writes what:
