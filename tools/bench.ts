@@ -6,6 +6,7 @@
 // make bench ARGS='--rounds 1 --seconds 1 --megabytes 256'   a quick look
 
 import { Command, InvalidArgumentError } from "commander";
+import { deviceBench, printDevice } from "./bench/device_bench.ts";
 import { drainBench, printDrain } from "./bench/drain_bench.ts";
 import { guestBench, printGuest } from "./bench/guest_bench.ts";
 import { hotLoopBench, printHotLoop } from "./bench/hot_loop_bench.ts";
@@ -43,11 +44,13 @@ async function bench(options: BenchOptions): Promise<void> {
   );
   const hotLoop = only.includes("path") ? await hotLoopBench({ rounds }) : undefined;
   if (hotLoop) printHotLoop(hotLoop);
+  const device = only.includes("path") ? await deviceBench({ rounds }) : undefined;
+  if (device) printDevice(device);
   const replicator = only.includes("replicator") ? await drainBench(options) : undefined;
   if (replicator) printDrain(replicator);
   const guest = only.includes("guest") ? await guestBench(options) : undefined;
   if (guest) printGuest(guest);
-  const all = { machine, options, path: hotLoop, replicator, guest };
+  const all = { machine, options, path: hotLoop, device, replicator, guest };
   await Deno.mkdir(new URL(".", `file://${OUTPUT}`).pathname, { recursive: true });
   await Deno.writeTextFile(OUTPUT, JSON.stringify(all, null, 2) + "\n");
   say(`\nAll figures: ${OUTPUT}`);

@@ -2,7 +2,8 @@
 // handler, pool and ring, with an EndlessQueue for the driver. Tells what an operation costs: time,
 // CPU and, above all, memory of V8's heap, which must be none.
 //
-// Runs in a process of its own (hot_loop_probe.ts): it blocks the thread and wants --expose-gc.
+// It blocks its thread. To measure memory it runs in a process of its own that has --expose-gc
+// (hot_loop_probe.ts); with a replicator at the other end of the pool, in a worker beside it.
 
 import process from "node:process";
 import { check } from "../../ffi/errno.ts";
@@ -42,6 +43,13 @@ export interface HotLoopOptions {
   readonly poolBytes: number;
   /** Makes one small object every so many operations; 0: none. Shows that the measure sees it. */
   readonly garbageEvery?: number;
+}
+
+/** A pool that somebody else empties, who rings this doorbell when there is room again. */
+export interface HotLoopPool {
+  readonly shared: SharedArrayBuffer;
+  readonly layout: SharedLayout;
+  readonly doorbellFd: number;
 }
 
 export interface HotLoopResult {
@@ -103,29 +111,31 @@ class Course {
   before: Snapshot | null = null;
   after: Snapshot | null = null;
   readonly control = new Int32Array(new SharedArrayBuffer(LOOP_CONTROL_BYTES));
-  readonly doorbellFd = check(openLibc().eventfd(0, EFD_CLOEXEC), "make an eventfd");
+  readonly doorbellFd: number;
   readonly #options: HotLoopOptions;
-  readonly #drain: PoolDrain;
+  readonly #drain: PoolDrain | null;
   readonly #end: number;
   readonly #garbageEvery: number;
   garbage: unknown = null;
 
-  constructor(options: HotLoopOptions, views: SharedViews) {
+  constructor(options: HotLoopOptions, drain: PoolDrain | null, doorbellFd: number) {
     this.#options = options;
+    this.doorbellFd = doorbellFd;
     this.#garbageEvery = options.garbageEvery ?? 0;
-    this.#drain = new PoolDrain(views);
+    this.#drain = drain;
     this.#end = options.warmUp + options.operations;
   }
 
   onAnswer(answered: number): boolean {
-    if (answered % DRAIN_EVERY === 0) this.#drain.drain();
+    if (answered % DRAIN_EVERY === 0) this.#drain?.drain();
     if (this.#garbageEvery > 0 && answered % this.#garbageEvery === 0) this.garbage = { answered };
     if (answered === this.#options.warmUp) {
       collectGarbage();
       this.before = snapshot();
     } else if (answered === this.#end) {
       this.after = snapshot();
-    } else if (answered === this.#end + this.#options.depth - 1) {
+    }
+    if (answered === this.#end + this.#options.depth - 1) {
       // The last tag: nothing is in flight any more.
       Atomics.store(this.control, LOOP_CONTROL.abandon, 1);
       openLibc().write(this.doorbellFd, new Uint8Array(new BigUint64Array([1n]).buffer), 8n);
@@ -142,6 +152,7 @@ function openHandler(
   type: HotLoopOptions["handler"],
   queue: TargetQueue,
   views: SharedViews,
+  doorbellFd: number,
 ): RequestHandler {
   const row = new Float64Array(new SharedArrayBuffer(COUNTER_ROW * 8));
   switch (type) {
@@ -150,13 +161,14 @@ function openHandler(
     case "loop":
       return new LoopHandler(queue, row);
     case "replica": {
-      const doorbells = new Doorbells(views, [0], () => {});
+      const doorbells = Doorbells.ofEventfds(views, [doorbellFd]);
       return new ReplicaHandler({ qid: 0, queue, views, doorbells });
     }
   }
 }
 
-function layoutOf(options: HotLoopOptions): SharedLayout {
+/** The layout that the options ask for. */
+export function hotLoopLayout(options: HotLoopOptions): SharedLayout {
   return sharedLayout({
     queues: 1,
     depth: options.depth,
@@ -166,20 +178,26 @@ function layoutOf(options: HotLoopOptions): SharedLayout {
   });
 }
 
-/** Blocks the thread until all operations are served. */
-export function runHotLoop(options: HotLoopOptions): HotLoopResult {
+/** An eventfd that a queue can be woken by. */
+export function openDoorbell(): number {
+  return check(openLibc().eventfd(0, EFD_CLOEXEC), "make an eventfd");
+}
+
+/** Blocks the thread until all operations are served. Without `given` it empties the pool itself. */
+export function runHotLoop(options: HotLoopOptions, given?: HotLoopPool): HotLoopResult {
   const { depth, kinds, startBytes, spanBytes } = options;
   const libc = openLibc();
   const flags = O_RDWR | (options.direct ? O_DIRECT : 0);
   const primaryFd = check(libc.open(cString(options.primaryPath), flags, 0), "open the primary");
-  const layout = layoutOf(options);
-  const views = sharedViews(allocateShared(layout), layout);
+  const layout = given?.layout ?? hotLoopLayout(options);
+  const views = sharedViews(given?.shared ?? allocateShared(layout), layout);
   const ring = Ring.open({
     entries: depth + 1,
     completionEntries: 3 * depth + 1,
     deferTaskRun: true,
   });
-  const course = new Course(options, views);
+  const drain = given ? null : new PoolDrain(views);
+  const course = new Course(options, drain, given?.doorbellFd ?? openDoorbell());
   const queue = new EndlessQueue({
     ring,
     depth,
@@ -191,15 +209,15 @@ export function runHotLoop(options: HotLoopOptions): HotLoopResult {
     onAnswer: (answered) => course.onAnswer(answered),
   });
   const target = new TargetQueue({ ring, queue, primaryFd });
-  const handler = openHandler(options.handler, target, views);
   const { control, doorbellFd } = course;
+  const handler = openHandler(options.handler, target, views, doorbellFd);
   const loop = new QueueLoop({ ring, queue, target, handler, doorbellFd, control });
   loop.prime();
   loop.run();
   ring.close();
   loop.close();
   libc.close(primaryFd);
-  libc.close(doorbellFd);
+  if (!given) libc.close(doorbellFd);
   return resultOf(course, queue.errors, options.operations);
 }
 

@@ -6,16 +6,9 @@ import process from "node:process";
 import { systemClock } from "../../src/base/clock.ts";
 import { KiB } from "../../src/base/units.ts";
 import { FileStore } from "../../src/replica/file_store.ts";
-import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
 import type { ObjectStore } from "../../src/replica/object_store.ts";
 import { DAEMON_RETRY, RetryStore } from "../../src/replica/retry_store.ts";
 import { S3Store } from "../../src/replica/s3_store.ts";
-import {
-  checkpointBatchBlocks,
-  checkpointLimits,
-} from "../../src/replication/checkpoint_policy.ts";
-import { Replicator } from "../../src/replicator/replicator.ts";
-import { NODE_CACHE_BYTES } from "../../src/replicator/room.ts";
 import { REPLICATOR_COUNTER, replicatorCounters } from "../../src/shared/counters.ts";
 import {
   allocateShared,
@@ -24,6 +17,7 @@ import {
   sharedViews,
   WORD,
 } from "../../src/shared/layout.ts";
+import { openReplicator } from "./open_replicator.ts";
 import type { DrainJob, DrainResult, ProducerJob } from "./drain_job.ts";
 
 const UNIT_BYTES = 4096;
@@ -76,28 +70,12 @@ function cpuSeconds(): number {
 async function main(job: DrainJob): Promise<DrainResult> {
   const puts: Puts = { count: 0, bytes: 0 };
   const store = await openStore(job, puts);
-  const writer = await HyperfileWriter.create(store, {
-    createdMs: Date.now(),
-    nodeCacheBytes: NODE_CACHE_BYTES,
-  });
   const layout = layoutOf(job);
   const shared = allocateShared(layout);
   const views = sharedViews(shared, layout);
-  const { spanBytes } = job.workload;
-  const replicator = new Replicator({
-    views,
-    writer: {
-      commit: (batch) => writer.commit(batch, { mtimeMs: Date.now(), sizeBytes: spanBytes }),
-    },
-    journal: { recordCommit: () => Promise.resolve() },
-    clock: systemClock,
-    random: Math.random,
-    limits: checkpointLimits(layout.poolBytes),
-    batchBlocks: checkpointBatchBlocks({ ...layout, requestBytes: layout.tagStrideBytes }),
+  const { writer, replicator } = await openReplicator(store, views, {
+    sizeBytes: job.workload.spanBytes,
     wakeQueues: () => Atomics.notify(views.words, WORD.poolTail),
-    onEvent: ({ error }) => {
-      if (error) throw error;
-    },
   });
   const before = { cpu: cpuSeconds(), ms: performance.now(), puts: { ...puts } };
   const running = replicator.run();

@@ -6,6 +6,7 @@ import { GiB, KiB, MiB } from "../../src/base/units.ts";
 import { UBLK_IO_OP_READ, UBLK_IO_OP_WRITE } from "../../src/ublk/uapi.ts";
 import type { HotLoopOptions } from "../../tests/support/hot_loop.ts";
 import { measureHotLoop } from "../../tests/support/measure_hot_loop.ts";
+import { withFilledFile } from "./filled_file.ts";
 import { median } from "./guest_results.ts";
 import { say, table } from "./print.ts";
 
@@ -25,9 +26,7 @@ const OPERATIONS = { read: UBLK_IO_OP_READ, write: UBLK_IO_OP_WRITE } as const;
 
 /** Rounds of all handlers side by side; medians. */
 export async function hotLoopBench(options: { rounds: number }): Promise<HotLoopRow[]> {
-  const path = await Deno.makeTempFile({ prefix: "bench-" });
-  try {
-    await fill(path);
+  return await withFilledFile(FILE_BYTES, async (path) => {
     const rows: HotLoopRow[] = [];
     for (const primary of ["/dev/zero", "file, direct"] as const) {
       for (const operation of ["read", "write"] as const) {
@@ -35,9 +34,7 @@ export async function hotLoopBench(options: { rounds: number }): Promise<HotLoop
       }
     }
     return rows;
-  } finally {
-    await Deno.remove(path);
-  }
+  });
 }
 
 async function measureSide(options: {
@@ -87,17 +84,10 @@ function medianRow(rows: readonly HotLoopRow[]): HotLoopRow {
   };
 }
 
-async function fill(path: string): Promise<void> {
-  using file = await Deno.open(path, { write: true });
-  const chunk = new Uint8Array(MiB).fill(0x5a);
-  for (let at = 0; at < FILE_BYTES; at += MiB) await file.write(chunk);
-  await file.sync();
-}
-
 export function printHotLoop(rows: readonly HotLoopRow[]): void {
   say(`
-The I/O path, natively: 4 KiB requests, depth 32, one thread, a NOP of io_uring for the driver's command.
-Heap: growth of V8's heap, a constant of some ten KiB over all the operations; no collection ran.`);
+The I/O path, natively: 4 KiB requests, depth 32, one thread that also empties the pool, a NOP of io_uring
+for the driver's command. Heap: growth of V8's heap, a constant of some ten KiB over all the operations; no collection ran.`);
   say(table(
     ["", "operations/s", "of loop", "CPU us/op", "heap bytes/op"],
     rows.map((row) => {

@@ -1,0 +1,43 @@
+// The real Replicator and HyperfileWriter under the limits of a device, without a primary: the flush
+// log's write per checkpoint is left out. Callers: the probes that measure natively.
+
+import { systemClock } from "../../src/base/clock.ts";
+import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
+import type { ObjectStore } from "../../src/replica/object_store.ts";
+import {
+  checkpointBatchBlocks,
+  checkpointLimits,
+} from "../../src/replication/checkpoint_policy.ts";
+import { Replicator } from "../../src/replicator/replicator.ts";
+import { NODE_CACHE_BYTES } from "../../src/replicator/room.ts";
+import type { SharedViews } from "../../src/shared/layout.ts";
+
+/** Makes a replica in the empty `store` and the replicator that fills it from the pool of `views`. */
+export async function openReplicator(
+  store: ObjectStore,
+  views: SharedViews,
+  options: { sizeBytes: number; wakeQueues: () => void },
+): Promise<{ writer: HyperfileWriter; replicator: Replicator }> {
+  const { layout } = views;
+  const writer = await HyperfileWriter.create(store, {
+    createdMs: Date.now(),
+    nodeCacheBytes: NODE_CACHE_BYTES,
+  });
+  const replicator = new Replicator({
+    views,
+    writer: {
+      commit: (batch) =>
+        writer.commit(batch, { mtimeMs: Date.now(), sizeBytes: options.sizeBytes }),
+    },
+    journal: { recordCommit: () => Promise.resolve() },
+    clock: systemClock,
+    random: Math.random,
+    limits: checkpointLimits(layout.poolBytes),
+    batchBlocks: checkpointBatchBlocks({ ...layout, requestBytes: layout.tagStrideBytes }),
+    wakeQueues: options.wakeQueues,
+    onEvent: ({ error }) => {
+      if (error) throw error;
+    },
+  });
+  return { writer, replicator };
+}
