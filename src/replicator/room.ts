@@ -58,6 +58,9 @@ export class ReplicatorRoom {
     this.#primary = await BlockDevice.open(primaryPath, { access: "write", buffered: bufferedIo });
     const metadata = await PrimaryMetadata.load(this.#primary);
     const startup = await this.#decide(metadata);
+    const { signal } = this.#abort;
+    // What stands between us and the store may have changed since format asked.
+    await this.#withStore("write", (store) => probeConditionalPuts(store, { signal }));
     this.#store = await openObjectStore(replica, {
       access: "write",
       retry: DAEMON_RETRY,
@@ -66,7 +69,6 @@ export class ReplicatorRoom {
         if (type === "retry") this.#counters[COUNTER.storeRetries]++;
       },
     });
-    const { signal } = this.#abort;
     this.#writer = await HyperfileWriter.open(this.#store, {
       // Our own last commit, cut short by a crash, is adopted and then copied over. After a clean
       // stop there is none of ours: whatever stands there is somebody else's.
@@ -109,29 +111,36 @@ export class ReplicatorRoom {
     this.#primary?.close();
   }
 
-  /** Looks at the replica with the patience of a command, so that a wrong address fails the start. */
+  /**
+   * Looks at the replica with the patience of a command, so that a wrong address fails the start.
+   * Nothing is written, not even a store's own files, before the replica is known to be ours.
+   */
   async #decide(metadata: PrimaryMetadata) {
-    const { replica, s3, primaryState } = this.#options;
-    const store = await openObjectStore(replica, { access: "write", retry: ONE_SHOT_RETRY, s3 });
-    try {
-      const { signal } = this.#abort;
+    const { primaryState, skipInitialSync } = this.#options;
+    const { signal } = this.#abort;
+    return await this.#withStore("read", async (store) => {
       await requireDeviceCard(store, metadata.superblock, { signal });
       const reader = await HyperfileReader.open(store, { nodeCacheBytes: MiB, signal });
       const decision = decideStartup({
         primaryState,
         primaryCno: metadata.lastFlush?.cno ?? 0,
         replicaCno: reader.cno,
-        skipInitialSync: this.#options.skipInitialSync,
+        skipInitialSync,
       });
-      if (decision.action !== "refuse") {
-        // What stands between us and the store may have changed since format asked.
-        await probeConditionalPuts(store, { signal });
-        return decision;
-      }
+      if (decision.action !== "refuse") return decision;
       throw dataError(`Cannot attach the replica ${store.uri}: ${decision.why}`, {
         hint: "Was the primary restored, or the replica written by another device? " +
           "Format a new replica if the primary is what you want to keep.",
       });
+    });
+  }
+
+  /** Runs `body` on a store that gives up soon. */
+  async #withStore<T>(access: "read" | "write", body: (store: ObjectStore) => Promise<T>) {
+    const { replica, s3 } = this.#options;
+    const store = await openObjectStore(replica, { access, retry: ONE_SHOT_RETRY, s3 });
+    try {
+      return await body(store);
     } finally {
       await store.close();
     }
