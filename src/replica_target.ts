@@ -12,6 +12,7 @@
 import { keepSmallPages, populate } from "../ffi/memory.ts";
 import { systemClock } from "./base/clock.ts";
 import { messageOf, ReplicaError, usageError } from "./base/errors.ts";
+import { hit } from "./base/failpoints.ts";
 import { roomLog } from "./base/log.ts";
 import { formatSize } from "./base/units.ts";
 import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
@@ -168,7 +169,9 @@ export class ReplicaTarget implements Target {
     }
     this.#state = { ...this.#state, replicator: "replicating", sync: null };
     // Not markActive(): whatever the primary's state was, the two sides are equal now.
+    await hit("start.before-active");
     await this.#metadata.storeSuperblock({ state: "active", writtenMs: systemClock.wallMs() });
+    await hit("start.after-active");
     void handle.ended.then((end) => this.#replicatorEnded(end));
   }
 
@@ -206,6 +209,7 @@ export class ReplicaTarget implements Target {
 
   async drain(): Promise<void> {
     const running = this.#needRunning();
+    await hit("stop.before-drain");
     running.handle.stop();
     const { drained, error } = await running.handle.ended;
     clearInterval(this.#stallTimer);
@@ -221,8 +225,11 @@ export class ReplicaTarget implements Target {
         },
       );
     }
+    await hit("stop.after-drain");
     await this.#primary.flush();
+    await hit("stop.before-clean");
     await this.#metadata.markClean(systemClock.wallMs());
+    await hit("stop.after-clean");
   }
 
   close(): Promise<void> {

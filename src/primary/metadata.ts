@@ -25,6 +25,7 @@
 
 import { invariant } from "../base/assert.ts";
 import { dataError, messageOf, ReplicaError, usageError } from "../base/errors.ts";
+import { hit } from "../base/failpoints.ts";
 import {
   decodeFlushLog,
   encodeFlushRecord,
@@ -167,11 +168,14 @@ export class PrimaryMetadata {
       const page = encodeSuperblock(next);
       const first = 1 - this.#winner;
       this.#redundant = false;
+      await hit("metadata.before-superblock");
       await writeSuperblockCopy(this.#disk, first, page);
       this.#superblock = next;
       this.#winner = first;
+      await hit("metadata.between-superblocks");
       await writeSuperblockCopy(this.#disk, 1 - first, page);
       this.#redundant = true;
+      await hit("metadata.after-superblocks");
     });
   }
 
@@ -184,9 +188,12 @@ export class PrimaryMetadata {
       const unknown = { ringPosition: 0, inodeEtag: "", segmentEtag: "" };
       const record = { ...unknown, ...entry, uuid: this.#superblock.uuid, sequence };
       const offset = this.layout.flushLogOffsetBytes + flushLogSlot(sequence) * PAGE_BYTES;
+      await hit("metadata.before-flush-log");
       await this.#disk.write(offset, encodeFlushRecord(record));
+      await hit("metadata.before-flush-log-flush");
       await this.#disk.flush();
       this.#history = [...this.#history, record].slice(-FLUSH_LOG_SLOTS);
+      await hit("metadata.after-flush-log");
     });
   }
 

@@ -19,6 +19,7 @@
 // Hot path: no allocation, no await, no exception, no system call of its own.
 
 import { EOPNOTSUPP } from "../../ffi/errno.ts";
+import { hitNow } from "../base/failpoints.ts";
 import { SECTOR } from "../base/units.ts";
 import { isCapturing } from "../shared/capture_mode.ts";
 import { QUEUE_COUNTER as COUNTER, queueCounters } from "../shared/counters.ts";
@@ -239,6 +240,7 @@ export class ReplicaHandler implements RequestHandler {
   // ---- primary ----
 
   #submit(tag: number): void {
+    hitNow("queue.before-primary");
     const queue = this.#queue;
     const bytes = queue.sectors(tag) * SECTOR;
     const flags = queue.flags(tag);
@@ -253,6 +255,7 @@ export class ReplicaHandler implements RequestHandler {
 
   /** The primary has answered a write or a zeroing: settle what goes to the pool. */
   #changed(tag: number, res: number): void {
+    hitNow("queue.after-primary");
     this.#result[tag] = res;
     if (!isCapturing(this.#words)) {
       this.#done(tag);
@@ -353,6 +356,7 @@ export class ReplicaHandler implements RequestHandler {
   }
 
   #done(tag: number): void {
+    hitNow("queue.after-capture");
     this.#unlock(tag);
     this.#acknowledge(tag, this.#result[tag]);
   }

@@ -9,6 +9,7 @@
 
 import { invariant } from "../base/assert.ts";
 import { ReplicaError, usageError } from "../base/errors.ts";
+import { hit } from "../base/failpoints.ts";
 import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
 import { MiB } from "../base/units.ts";
 import { SEGMENT_ID_MAX } from "../format/block_ptr.ts";
@@ -318,12 +319,15 @@ export class HyperfileWriter {
     if (image !== null && !pending.segmentStands) {
       this.#lastUsedId = image.segmentId;
       pending.putCount++;
+      await hit("commit.before-segment");
       await putSegment(this.#store, image, signal);
+      await hit("commit.after-segment");
       pending.segmentStands = true;
     }
     if (pending.publish) {
       pending.putCount++;
       this.#base = await putInode(this.#store, pending.inodeBytes, this.#base, signal);
+      await hit("commit.after-inode");
       this.#staged = [];
     } else if (image !== null) this.#staged.push(image.segmentId);
     this.#sizeBytes = pending.sizeBytes;

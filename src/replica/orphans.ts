@@ -8,6 +8,7 @@
 // Readers never come here.
 
 import { dataError, ReplicaError } from "../base/errors.ts";
+import { hit } from "../base/failpoints.ts";
 import { geometryOf, InodeRecord } from "../format/inode.ts";
 import {
   decodeSegmentHeader,
@@ -69,6 +70,7 @@ export async function resolveOrphans(
   }
   const deleted = ids.filter((id) => id !== next);
   for (const id of deleted) await store.delete(segmentKey(id), options);
+  await hit("attach.after-stale-segments");
   if (ids[0] !== next) return { known, report: { adopted: null, deleted } };
 
   const inodeBytes = policy === "adopt" ? await adoptable(store, known, next, options) : null;
@@ -76,7 +78,9 @@ export async function resolveOrphans(
     await store.delete(segmentKey(next), options);
     return { known, report: { adopted: null, deleted: [next, ...deleted] } };
   }
+  await hit("attach.before-adoption");
   const adopted = await putInode(store, inodeBytes, known, options.signal);
+  await hit("attach.after-adoption");
   return { known: adopted, report: { adopted: next, deleted } };
 }
 

@@ -12,6 +12,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import { ReplicaError } from "../base/errors.ts";
+import { hit } from "../base/failpoints.ts";
 import { invariant } from "../base/assert.ts";
 import { alignDown, alignUp, MiB } from "../base/units.ts";
 import type { ByteSpan } from "../primary/device_data.ts";
@@ -234,6 +235,7 @@ class SyncRun {
       { clock, random, signal, heals: isWorthWaiting, onRetry },
       () => writer.commit(batch, options),
     );
+    await hit("attach.after-copied-batch");
     this.#copiedBytes += batch.blockCount * this.#blockBytes;
     this.#report(batch.endBlock);
     return cno;

@@ -14,6 +14,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import { type ErrorKind, ReplicaError } from "../base/errors.ts";
+import { hit } from "../base/failpoints.ts";
 import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
 import { checkpointDueInMs, type CheckpointLimits } from "../replication/checkpoint_policy.ts";
 import { ReplicatorBell } from "../shared/bell.ts";
@@ -255,7 +256,9 @@ export class Replicator {
     counters[COUNTER.committedBytes] += collected.batch.blockCount * this.#pool.unitBytes;
     counters[COUNTER.committedOperations] += collected.operations;
     counters[COUNTER.drainedBytes] += collected.units * this.#pool.unitBytes;
+    await hit("commit.before-release");
     this.#release(collected.endPosition);
+    await hit("commit.after-release");
   }
 
   #release(position: number): void {

@@ -7,6 +7,7 @@ import { SharedArea } from "../../ffi/memory.ts";
 import { systemClock } from "../base/clock.ts";
 import { reportOf } from "../base/error_report.ts";
 import { dataError, ReplicaError, usageError } from "../base/errors.ts";
+import { hit } from "../base/failpoints.ts";
 import { MiB } from "../base/units.ts";
 import { BlockDevice } from "../primary/block_device.ts";
 import { DeviceData } from "../primary/device_data.ts";
@@ -61,6 +62,7 @@ export class ReplicatorRoom {
     const { signal } = this.#abort;
     // What stands between us and the store may have changed since format asked.
     await this.#withStore("write", (store) => probeConditionalPuts(store, { signal }));
+    await hit("attach.before-open");
     this.#store = await openObjectStore(replica, {
       access: "write",
       retry: DAEMON_RETRY,
@@ -169,6 +171,7 @@ export class ReplicatorRoom {
     metadata: PrimaryMetadata,
     writer: HyperfileWriter,
   ): Promise<void> {
+    await hit("attach.before-copy");
     const areas: SharedArea[] = [];
     const { cno, copiedBytes } = await initialSync({
       source: new DeviceData(primary, this.#options.deviceSizeBytes),
@@ -185,6 +188,7 @@ export class ReplicatorRoom {
     }).finally(() => areas.forEach((area) => area.release()));
     // A primary of zeros needs no checkpoint on an empty replica.
     if (cno === 0) return;
+    await hit("attach.before-copy-record");
     await metadata.appendFlushLog({
       cno,
       ringPosition: 0,
