@@ -161,6 +161,14 @@ const LIBC_SYMBOLS = {
     result: "i32",
   },
   gettid: { parameters: [], result: "i32" }, // pid_t gettid(void)
+  setpriority: {
+    parameters: [
+      "i32", // int which: PRIO_PROCESS
+      "u32", // id_t who: 0 is the calling thread
+      "i32", // int prio: the nice value
+    ],
+    result: "i32",
+  },
   setsid: { parameters: [], result: "i32" }, // pid_t setsid(void)
   prctl: {
     parameters: [
@@ -246,6 +254,8 @@ export const EFD_NONBLOCK = 0o4000;
 export const PR_SET_IO_FLUSHER = 57;
 export const PR_GET_IO_FLUSHER = 58;
 
+const PRIO_PROCESS = 0;
+
 export const MCL_CURRENT = 1;
 export const MCL_FUTURE = 2;
 
@@ -255,4 +265,9 @@ const CLOSE_RANGE_CLOEXEC = 4;
 export function closeOnExec(): void {
   // Kernels before 5.11 refuse: the program then inherits what it does not know of, and lets it be.
   openLibc().close_range(3, 0xffff_ffff, CLOSE_RANGE_CLOEXEC);
+}
+
+/** Of the calling thread alone. Lowering it needs CAP_SYS_NICE; refused, it stays as it is. */
+export function setThreadNice(nice: number): void {
+  openLibc().setpriority(PRIO_PROCESS, 0, nice);
 }

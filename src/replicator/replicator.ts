@@ -17,6 +17,7 @@ import { type ErrorKind, ReplicaError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
 import { checkpointDueInMs, type CheckpointLimits } from "../replication/checkpoint_policy.ts";
+import { niceFor } from "../replication/courtesy.ts";
 import { ReplicatorBell } from "../shared/bell.ts";
 import { detachCapture } from "../shared/capture_mode.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
@@ -69,6 +70,8 @@ export interface ReplicatorOptions {
   /** Wakes every queue: room in the pool, or capturing has ended. */
   readonly wakeQueues: () => void;
   readonly onEvent: (event: ReplicatorEvent) => void;
+  /** Sets the nice value of this thread. */
+  readonly setNice: (nice: number) => void;
 }
 
 export class Replicator {
@@ -87,6 +90,7 @@ export class Replicator {
   #committingSinceMs: number | null = null;
   #lastCutMs = -Infinity;
   #flushesCut = 0;
+  #nice = 0;
 
   constructor(options: ReplicatorOptions) {
     const { views } = options;
@@ -177,8 +181,10 @@ export class Replicator {
     }, limits);
   }
 
-  /** Notes when writes arrive and brings the counters of the lag up to date. */
+  /** Notes when writes arrive; brings the counters of the lag and this thread's priority up to date. */
   #observe(): void {
+    const nice = niceFor(this.#nice, this.#pool.usedUnits() / this.#pool.capacityUnits);
+    if (nice !== this.#nice) this.#options.setNice(this.#nice = nice);
     const waiting = this.#pool.head() !== this.#collector.position;
     if (!waiting) this.#waitingSinceMs = null;
     else this.#waitingSinceMs ??= this.#options.clock.nowMs();

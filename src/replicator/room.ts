@@ -3,6 +3,7 @@
 // open() leaves primary and replica equal but for what the pool will hold: it attaches, or copies the
 // whole primary first, or refuses. Called by workers/replicator_worker.ts, made from plain data.
 
+import { setThreadNice } from "../../ffi/libc.ts";
 import { SharedArea } from "../../ffi/memory.ts";
 import { systemClock } from "../base/clock.ts";
 import { reportOf } from "../base/error_report.ts";
@@ -227,6 +228,7 @@ export class ReplicatorRoom {
       limits,
       batchBlocks: Math.min(batchBlocks, writer.safeBatchBlocks),
       wakeQueues: () => doorbells.ringAll(),
+      setNice: setThreadNice,
       onEvent: ({ state, error }) => {
         this.#events.onNews({ state, error: error && reportOf(error) });
       },

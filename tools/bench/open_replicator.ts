@@ -1,6 +1,7 @@
 // The real Replicator and HyperfileWriter under the limits of a device, without a primary: the flush
 // log's write per checkpoint is left out. Callers: the probes that measure natively.
 
+import { setThreadNice } from "../../ffi/libc.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
 import type { ObjectStore } from "../../src/replica/object_store.ts";
@@ -35,6 +36,7 @@ export async function openReplicator(
     limits: checkpointLimits(layout.poolBytes),
     batchBlocks: checkpointBatchBlocks({ ...layout, requestBytes: layout.tagStrideBytes }),
     wakeQueues: options.wakeQueues,
+    setNice: setThreadNice,
     onEvent: ({ error }) => {
       if (error) throw error;
     },

@@ -64,6 +64,7 @@ function newDevice(poolUnits = 64) {
     limits: { maxAgeMs: 30, targetBytes: 16 * UNIT, flushIntervalMs: 10 },
     batchBlocks: 32,
     wakeQueues: () => wakes++,
+    setNice: () => {},
     onEvent: (event) => events.push(event),
   });
 
