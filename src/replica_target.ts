@@ -9,15 +9,12 @@
 // A stop does not wait for ever for a replica that is away: with writes pending and none committed
 // for STALL_MS it gives up. The primary has everything, stays `active`, and the next start copies.
 
-import { keepSmallPages, populate } from "../ffi/memory.ts";
-import { systemClock } from "./base/clock.ts";
 import { messageOf, ReplicaError, usageError } from "./base/errors.ts";
 import { hit } from "./base/failpoints.ts";
 import { roomLog } from "./base/log.ts";
 import { formatSize } from "./base/units.ts";
 import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
 import type { Superblock } from "./format/superblock.ts";
-import { BlockDevice } from "./primary/block_device.ts";
 import { PrimaryMetadata } from "./primary/metadata.ts";
 import type { QueueTarget } from "./queue/room.ts";
 import { checkpointBatchBlocks, checkpointLimits } from "./replication/checkpoint_policy.ts";
@@ -25,17 +22,17 @@ import type { SyncProgress } from "./replicator/initial_sync.ts";
 import type { ReplicatorNews } from "./replicator/room_options.ts";
 import { detachCapture } from "./shared/capture_mode.ts";
 import { REPLICATOR_COUNTER, replicatorCounters } from "./shared/counters.ts";
-import { Doorbells } from "./shared/doorbells.ts";
-import {
-  allocateShared,
-  type SharedLayout,
-  sharedLayout,
-  type SharedViews,
-  sharedViews,
-} from "./shared/layout.ts";
+import type { Doorbells } from "./shared/doorbells.ts";
+import { type SharedLayout, sharedLayout, type SharedViews, sharedViews } from "./shared/layout.ts";
 import { Pool } from "./shared/pool.ts";
+import {
+  realTargetSystem,
+  type ReplicatorControl,
+  type TargetPrimary,
+  type TargetSystem,
+} from "./system_of_target.ts";
 import type { QueueBuffers, Target, TargetStart } from "./target.ts";
-import { type ReplicatorEnd, ReplicatorHandle } from "./workers/replicator_handle.ts";
+import type { ReplicatorEnd } from "./workers/replicator_handle.ts";
 
 /** A stop gives up on the replica when it took nothing for so long. */
 const STALL_MS = 60_000;
@@ -63,7 +60,7 @@ interface Running {
   readonly layout: SharedLayout;
   readonly doorbells: Doorbells;
   readonly doorbellFds: readonly number[];
-  readonly handle: ReplicatorHandle;
+  readonly handle: ReplicatorControl;
 }
 
 export class ReplicaTarget implements Target {
@@ -75,19 +72,25 @@ export class ReplicaTarget implements Target {
   readonly zeroing = true;
   readonly #config: DeviceConfig;
   readonly #target: ReplicaTargetConfig;
-  readonly #primary: BlockDevice;
+  readonly #primary: TargetPrimary;
   readonly #metadata: PrimaryMetadata;
   readonly #opening: TargetOpening;
+  readonly #system: TargetSystem;
   readonly #log = roomLog("main");
   #running: Running | null = null;
   #state: ReplicaTargetState = { replicator: "starting", sync: null, lastError: null };
-  #stallTimer: ReturnType<typeof setInterval> | undefined;
+  #stallWatch: AbortController | null = null;
   #syncLoggedMs = -Infinity;
 
   private constructor(
     config: DeviceConfig,
     target: ReplicaTargetConfig,
-    parts: { primary: BlockDevice; metadata: PrimaryMetadata; opening: TargetOpening },
+    parts: {
+      primary: TargetPrimary;
+      metadata: PrimaryMetadata;
+      opening: TargetOpening;
+      system: TargetSystem;
+    },
   ) {
     const { geometry } = parts.primary;
     const { deviceSizeBytes, dataBlockBytes } = parts.metadata.superblock;
@@ -96,6 +99,7 @@ export class ReplicaTarget implements Target {
     this.#primary = parts.primary;
     this.#metadata = parts.metadata;
     this.#opening = parts.opening;
+    this.#system = parts.system;
     this.sizeBytes = deviceSizeBytes;
     this.logicalBlockBytes = geometry.logicalBlockBytes;
     // Whole replica blocks need no reading back: say so to file systems.
@@ -109,8 +113,9 @@ export class ReplicaTarget implements Target {
     config: DeviceConfig,
     target: ReplicaTargetConfig,
     opening: TargetOpening,
+    system: TargetSystem = realTargetSystem,
   ): Promise<ReplicaTarget> {
-    const primary = await BlockDevice.open(target.path, {
+    const primary = await system.openPrimary(target.path, {
       access: "write",
       buffered: target.bufferedIo,
       exclusive: true,
@@ -118,7 +123,7 @@ export class ReplicaTarget implements Target {
     try {
       const metadata = await PrimaryMetadata.load(primary);
       checkIdentity(config, target, metadata.superblock);
-      return new ReplicaTarget(config, target, { primary, metadata, opening });
+      return new ReplicaTarget(config, target, { primary, metadata, opening, system });
     } catch (error) {
       primary.close();
       throw error;
@@ -147,12 +152,11 @@ export class ReplicaTarget implements Target {
       unitBytes: superblock.dataBlockBytes,
       poolBytes: this.#target.poolBytes,
     });
-    const shared = allocateShared(layout);
+    const shared = this.#system.allocateShared(layout);
     const views = sharedViews(shared, layout);
-    keepSmallPages(views.memory.subarray(layout.tagBuffersOffset, layout.unitsOffset));
-    const populated = populatePool(views);
+    const prepared = this.#system.prepareMemory(views);
     const { doorbellFds } = start;
-    const doorbells = Doorbells.ofEventfds(views, doorbellFds);
+    const doorbells = this.#system.doorbells(views, doorbellFds);
     const handle = this.#startReplicator(shared, layout, doorbellFds);
     const pool = new Pool(views);
     this.#running = { views, pool, layout, doorbells, doorbellFds, handle };
@@ -162,7 +166,7 @@ export class ReplicaTarget implements Target {
     try {
       if (signal.aborted) abandon();
       const { cno, startup } = await handle.ready;
-      await populated;
+      await prepared;
       this.#log.info("Replica attached", { cno, startup, replica: this.#target.replica.uri });
     } finally {
       signal.removeEventListener("abort", abandon);
@@ -170,7 +174,7 @@ export class ReplicaTarget implements Target {
     this.#state = { ...this.#state, replicator: "replicating", sync: null };
     // Not markActive(): whatever the primary's state was, the two sides are equal now.
     await hit("start.before-active");
-    await this.#metadata.storeSuperblock({ state: "active", writtenMs: systemClock.wallMs() });
+    await this.#metadata.storeSuperblock({ state: "active", writtenMs: this.#wallMs() });
     await hit("start.after-active");
     void handle.ended.then((end) => this.#replicatorEnded(end));
   }
@@ -195,16 +199,24 @@ export class ReplicaTarget implements Target {
   /** From here on a replica that is away does not hold requests back for ever. */
   stopping(): void {
     const running = this.#running;
-    if (!running || this.#stallTimer !== undefined) return;
+    if (!running || this.#stallWatch !== null) return;
+    this.#stallWatch = new AbortController();
+    void this.#watchStall(running, this.#stallWatch.signal);
+  }
+
+  async #watchStall(running: Running, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#system;
     const counters = running.views.counters.subarray(replicatorCounters(running.views));
     let drained = counters[REPLICATOR_COUNTER.drainedBytes];
-    let sinceMs = systemClock.nowMs();
-    this.#stallTimer = setInterval(() => {
+    let sinceMs = clock.nowMs();
+    while (true) {
+      await clock.sleep(STALL_CHECK_MS, signal);
+      if (signal.aborted) return;
       const now = counters[REPLICATOR_COUNTER.drainedBytes];
-      if (now !== drained) sinceMs = systemClock.nowMs();
+      if (now !== drained) sinceMs = clock.nowMs();
       drained = now;
-      if (systemClock.nowMs() - sinceMs > STALL_MS) this.#giveUp(running);
-    }, STALL_CHECK_MS);
+      if (clock.nowMs() - sinceMs > STALL_MS) return this.#giveUp(running);
+    }
   }
 
   async drain(): Promise<void> {
@@ -212,7 +224,7 @@ export class ReplicaTarget implements Target {
     await hit("stop.before-drain");
     running.handle.stop();
     const { drained, error } = await running.handle.ended;
-    clearInterval(this.#stallTimer);
+    this.#stallWatch?.abort();
     if (error) throw error;
     if (!drained || this.#state.replicator === "detached") {
       const pending = running.pool.usedUnits() * running.pool.unitBytes;
@@ -228,12 +240,12 @@ export class ReplicaTarget implements Target {
     await hit("stop.after-drain");
     await this.#primary.flush();
     await hit("stop.before-clean");
-    await this.#metadata.markClean(systemClock.wallMs());
+    await this.#metadata.markClean(this.#wallMs());
     await hit("stop.after-clean");
   }
 
   close(): Promise<void> {
-    clearInterval(this.#stallTimer);
+    this.#stallWatch?.abort();
     this.#primary.close();
     return Promise.resolve();
   }
@@ -242,11 +254,11 @@ export class ReplicaTarget implements Target {
     shared: SharedArrayBuffer,
     layout: SharedLayout,
     doorbellFds: readonly number[],
-  ): ReplicatorHandle {
+  ): ReplicatorControl {
     const { superblock } = this.#metadata;
     const { state } = superblock;
     if (state === "formatting") throw usageError("Cannot start the device: not formatted");
-    return new ReplicatorHandle(
+    return this.#system.startReplicator(
       {
         shared,
         layout,
@@ -273,7 +285,7 @@ export class ReplicaTarget implements Target {
   #onSync(progress: SyncProgress): void {
     this.#state = { ...this.#state, replicator: "copying", sync: progress };
     this.#opening.onSync?.(progress);
-    const nowMs = systemClock.nowMs();
+    const nowMs = this.#system.clock.nowMs();
     if (nowMs - this.#syncLoggedMs < SYNC_LOG_MS) return;
     this.#syncLoggedMs = nowMs;
     const { doneBytes, totalBytes, copiedBytes } = progress;
@@ -287,7 +299,7 @@ export class ReplicaTarget implements Target {
   #onNews({ state, error }: ReplicatorNews): void {
     const changed = state !== this.#state.replicator;
     const lastError = error
-      ? { atMs: systemClock.wallMs(), message: error.message }
+      ? { atMs: this.#wallMs(), message: error.message }
       : this.#state.lastError;
     this.#state = { ...this.#state, replicator: state, lastError };
     if (!changed) return;
@@ -295,7 +307,7 @@ export class ReplicaTarget implements Target {
     if (state === "replicating") this.#log.info("Replica answers again");
     if (state !== "detached") return;
     this.#log.error("Replication has ended, the device goes on locally", { error: error?.message });
-    this.#metadata.markDiverged(systemClock.wallMs()).catch((cause) => {
+    this.#metadata.markDiverged(this.#wallMs()).catch((cause) => {
       // It still says `active`, which the next start treats alike.
       this.#log.warn("Cannot mark the primary", { error: messageOf(cause) });
     });
@@ -307,7 +319,7 @@ export class ReplicaTarget implements Target {
     this.#state = {
       ...this.#state,
       replicator: "failed",
-      lastError: { atMs: systemClock.wallMs(), message: error.message },
+      lastError: { atMs: this.#wallMs(), message: error.message },
     };
     this.#log.error("The replicator broke, the device goes on locally", {
       error: error.message,
@@ -318,27 +330,19 @@ export class ReplicaTarget implements Target {
   }
 
   #giveUp(running: Running): void {
-    clearInterval(this.#stallTimer);
     this.#log.error("The replica does not answer: stopping without it", { waitedMs: STALL_MS });
     running.handle.abandon();
     endCapture(running);
+  }
+
+  #wallMs(): number {
+    return this.#system.clock.wallMs();
   }
 
   #needRunning(): Running {
     if (this.#running) return this.#running;
     throw new ReplicaError("closed", "Cannot use the target: it was not started");
   }
-}
-
-/**
- * Takes the pool's memory from the system before the first write needs it: a page fault per block costs
- * a fifth of the speed of writes, and reclaim must not wait for a daemon that waits for memory. Where
- * memory is scarce it stays as it is, resident only where it was touched.
- */
-async function populatePool({ layout, memory }: SharedViews): Promise<void> {
-  const pool = memory.subarray(layout.unitsOffset);
-  if (Deno.systemMemoryInfo().available < 2 * pool.byteLength) return;
-  await populate(pool);
 }
 
 function endCapture({ views, doorbells }: Running): void {

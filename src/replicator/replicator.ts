@@ -18,7 +18,7 @@ import { hit } from "../base/failpoints.ts";
 import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
 import { checkpointDueInMs, type CheckpointLimits } from "../replication/checkpoint_policy.ts";
 import { niceFor } from "../replication/courtesy.ts";
-import { ReplicatorBell } from "../shared/bell.ts";
+import type { Bell } from "../shared/bell.ts";
 import { detachCapture } from "../shared/capture_mode.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
 import { type SharedViews, WORD } from "../shared/layout.ts";
@@ -61,6 +61,7 @@ export interface ReplicatorOptions {
   readonly views: SharedViews;
   readonly writer: CheckpointWriter;
   readonly journal: CommitJournal;
+  readonly bell: Bell;
   readonly clock: Clock;
   /** Uniform in [0, 1). */
   readonly random: () => number;
@@ -80,7 +81,7 @@ export class Replicator {
   readonly #counters: Float64Array;
   readonly #pool: Pool;
   readonly #collector: Collector;
-  readonly #bell: ReplicatorBell;
+  readonly #bell: Bell;
   readonly #abandon = new AbortController();
   #state: ReplicatorState = "replicating";
   #stopping = false;
@@ -99,7 +100,7 @@ export class Replicator {
     this.#counters = views.counters.subarray(replicatorCounters(views));
     this.#pool = new Pool(views);
     this.#collector = new Collector(views, this.#pool, options.batchBlocks);
-    this.#bell = new ReplicatorBell(views);
+    this.#bell = options.bell;
   }
 
   get state(): ReplicatorState {

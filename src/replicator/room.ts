@@ -3,27 +3,20 @@
 // open() leaves primary and replica equal but for what the pool will hold: it attaches, or copies the
 // whole primary first, or refuses. Called by workers/replicator_worker.ts, made from plain data.
 
-import { setThreadNice } from "../../ffi/libc.ts";
-import { SharedArea } from "../../ffi/memory.ts";
-import { systemClock } from "../base/clock.ts";
 import { reportOf } from "../base/error_report.ts";
 import { dataError, ReplicaError, usageError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import { MiB } from "../base/units.ts";
-import { BlockDevice } from "../primary/block_device.ts";
-import { DeviceData } from "../primary/device_data.ts";
 import { PrimaryMetadata } from "../primary/metadata.ts";
 import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
 import { HyperfileReader } from "../replica/hyperfile_reader.ts";
 import { HyperfileWriter } from "../replica/hyperfile_writer.ts";
 import type { ObjectStore } from "../replica/object_store.ts";
 import { probeConditionalPuts } from "../replica/conditional_puts.ts";
-import { openObjectStore } from "../replica/open.ts";
 import { DAEMON_RETRY, ONE_SHOT_RETRY } from "../replica/retry_store.ts";
 import { requireDeviceCard } from "../replica/read_device_card.ts";
 import { decideStartup } from "../replication/startup.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
-import { Doorbells } from "../shared/doorbells.ts";
 import { type SharedViews, sharedViews } from "../shared/layout.ts";
 import { initialSync } from "./initial_sync.ts";
 import { type CommitReceipt, Replicator } from "./replicator.ts";
@@ -32,6 +25,12 @@ import type {
   ReplicatorRoomEvents,
   ReplicatorRoomOptions,
 } from "./room_options.ts";
+import {
+  realRoomSystem,
+  type RoomMemory,
+  type RoomPrimary,
+  type RoomSystem,
+} from "./room_system.ts";
 
 /** Nodes of the replica's tree that stay in memory: part of the fixed overhead beside the pool. */
 export const NODE_CACHE_BYTES = 32 * MiB;
@@ -39,35 +38,39 @@ export const NODE_CACHE_BYTES = 32 * MiB;
 export class ReplicatorRoom {
   readonly #options: ReplicatorRoomOptions;
   readonly #events: ReplicatorRoomEvents;
+  readonly #system: RoomSystem;
   readonly #views: SharedViews;
   readonly #counters: Float64Array;
   readonly #abort = new AbortController();
-  #primary: BlockDevice | null = null;
+  #primary: RoomPrimary | null = null;
   #store: ObjectStore | null = null;
   #writer: HyperfileWriter | null = null;
   #replicator: Replicator | null = null;
 
-  constructor(options: ReplicatorRoomOptions, events: ReplicatorRoomEvents) {
+  constructor(
+    options: ReplicatorRoomOptions,
+    events: ReplicatorRoomEvents,
+    system: RoomSystem = realRoomSystem(options),
+  ) {
     this.#options = options;
     this.#events = events;
+    this.#system = system;
     this.#views = sharedViews(options.shared, options.layout);
     this.#counters = this.#views.counters.subarray(replicatorCounters(this.#views));
   }
 
   /** Opens both sides and makes them equal. Rejects with what the operator has to know. */
   async open(): Promise<ReplicatorReady> {
-    const { primaryPath, bufferedIo, replica, s3 } = this.#options;
-    this.#primary = await BlockDevice.open(primaryPath, { access: "write", buffered: bufferedIo });
-    const metadata = await PrimaryMetadata.load(this.#primary);
+    this.#primary = await this.#system.openPrimary();
+    const metadata = await PrimaryMetadata.load(this.#primary.disk);
     const startup = await this.#decide(metadata);
     const { signal } = this.#abort;
     // What stands between us and the store may have changed since format asked.
     await this.#withStore("write", (store) => probeConditionalPuts(store, { signal }));
     await hit("attach.before-open");
-    this.#store = await openObjectStore(replica, {
+    this.#store = await this.#system.openStore({
       access: "write",
       retry: DAEMON_RETRY,
-      s3,
       onRetry: ({ type }) => {
         if (type === "retry") this.#counters[COUNTER.storeRetries]++;
       },
@@ -140,8 +143,7 @@ export class ReplicatorRoom {
 
   /** Runs `body` on a store that gives up soon. */
   async #withStore<T>(access: "read" | "write", body: (store: ObjectStore) => Promise<T>) {
-    const { replica, s3 } = this.#options;
-    const store = await openObjectStore(replica, { access, retry: ONE_SHOT_RETRY, s3 });
+    const store = await this.#system.openStore({ access, retry: ONE_SHOT_RETRY });
     try {
       return await body(store);
     } finally {
@@ -168,19 +170,20 @@ export class ReplicatorRoom {
   }
 
   async #copy(
-    primary: BlockDevice,
+    primary: RoomPrimary,
     metadata: PrimaryMetadata,
     writer: HyperfileWriter,
   ): Promise<void> {
     await hit("attach.before-copy");
-    const areas: SharedArea[] = [];
+    const { clock, random } = this.#system;
+    const areas: RoomMemory[] = [];
     const { cno, copiedBytes } = await initialSync({
-      source: new DeviceData(primary, this.#options.deviceSizeBytes),
+      source: primary.data(this.#options.deviceSizeBytes),
       writer,
-      clock: systemClock,
-      random: Math.random,
-      allocate(sizeBytes) {
-        const area = SharedArea.allocate(sizeBytes);
+      clock,
+      random,
+      allocate: (sizeBytes) => {
+        const area = this.#system.allocate(sizeBytes);
         areas.push(area);
         return area.bytes;
       },
@@ -194,21 +197,22 @@ export class ReplicatorRoom {
       cno,
       ringPosition: 0,
       committedBytes: copiedBytes,
-      timeMs: systemClock.wallMs(),
+      timeMs: clock.wallMs(),
       inodeEtag: writer.inodeEtag,
       segmentEtag: "",
     });
   }
 
   #makeReplicator(metadata: PrimaryMetadata, writer: HyperfileWriter): Replicator {
-    const { doorbellFds, limits, batchBlocks, deviceSizeBytes } = this.#options;
+    const { limits, batchBlocks, deviceSizeBytes } = this.#options;
+    const { clock, random } = this.#system;
     const { signal } = this.#abort;
-    const doorbells = Doorbells.ofEventfds(this.#views, doorbellFds);
+    const doorbells = this.#system.doorbells(this.#views);
     return new Replicator({
       views: this.#views,
       writer: {
         async commit(batch: CheckpointBatch): Promise<CommitReceipt> {
-          const mtimeMs = systemClock.wallMs();
+          const mtimeMs = clock.wallMs();
           return await writer.commit(batch, { mtimeMs, sizeBytes: deviceSizeBytes, signal });
         },
       },
@@ -223,12 +227,13 @@ export class ReplicatorRoom {
             segmentEtag: "",
           }),
       },
-      clock: systemClock,
-      random: Math.random,
+      bell: this.#system.bell(this.#views),
+      clock,
+      random,
       limits,
       batchBlocks: Math.min(batchBlocks, writer.safeBatchBlocks),
       wakeQueues: () => doorbells.ringAll(),
-      setNice: setThreadNice,
+      setNice: (nice) => this.#system.setNice(nice),
       onEvent: ({ state, error }) => {
         this.#events.onNews({ state, error: error && reportOf(error) });
       },

@@ -19,19 +19,29 @@ export function ringReplicator(words: Int32Array): void {
   Atomics.notify(words, WORD.replicatorBell);
 }
 
+export interface BellWait {
+  readonly timeoutMs: number;
+  /** Every publish rings; without, only a queue that needs something now. */
+  readonly idle: boolean;
+  /** Asked again after the flag is up: something has come meanwhile. */
+  readonly hasWork: () => boolean;
+}
+
 /** The replicator's side. */
-export class ReplicatorBell {
+export interface Bell {
+  /** Waits until the bell rings or `timeoutMs` has passed. */
+  wait(options: BellWait): Promise<void>;
+}
+
+/** The bell of a thread with an event loop. */
+export class ReplicatorBell implements Bell {
   readonly #words: Int32Array<SharedArrayBuffer>;
 
   constructor(views: SharedViews) {
     this.#words = views.words;
   }
 
-  /**
-   * Waits until the bell rings or `timeoutMs` has passed. With `idle`, every publish rings; without,
-   * only a queue that needs something now. `hasWork` is asked again after the flag is up.
-   */
-  async wait(options: { timeoutMs: number; idle: boolean; hasWork: () => boolean }): Promise<void> {
+  async wait(options: BellWait): Promise<void> {
     const words = this.#words;
     const seen = Atomics.load(words, WORD.replicatorBell);
     // A pending waitAsync does not keep Deno's event loop alive; a timer does.

@@ -11,6 +11,7 @@ import {
 } from "../../src/replication/checkpoint_policy.ts";
 import { Replicator } from "../../src/replicator/replicator.ts";
 import { NODE_CACHE_BYTES } from "../../src/replicator/room.ts";
+import { ReplicatorBell } from "../../src/shared/bell.ts";
 import type { SharedViews } from "../../src/shared/layout.ts";
 
 /** Makes a replica in the empty `store` and the replicator that fills it from the pool of `views`. */
@@ -31,6 +32,7 @@ export async function openReplicator(
         writer.commit(batch, { mtimeMs: Date.now(), sizeBytes: options.sizeBytes }),
     },
     journal: { recordCommit: () => Promise.resolve() },
+    bell: new ReplicatorBell(views),
     clock: systemClock,
     random: Math.random,
     limits: checkpointLimits(layout.poolBytes),

@@ -7,6 +7,7 @@ import {
   Replicator,
   type ReplicatorEvent,
 } from "../../../src/replicator/replicator.ts";
+import { ReplicatorBell } from "../../../src/shared/bell.ts";
 import { isCapturing } from "../../../src/shared/capture_mode.ts";
 import { REPLICATOR_COUNTER, replicatorCounters } from "../../../src/shared/counters.ts";
 import { allocateShared, sharedLayout, sharedViews, WORD } from "../../../src/shared/layout.ts";
@@ -59,6 +60,7 @@ function newDevice(poolUnits = 64) {
     journal: {
       recordCommit: ({ cno }) => Promise.resolve(void journal.push(`commit ${cno}`)),
     },
+    bell: new ReplicatorBell(views),
     clock: systemClock,
     random: () => 0,
     limits: { maxAgeMs: 30, targetBytes: 16 * UNIT, flushIntervalMs: 10 },
