@@ -151,6 +151,8 @@ export class ReplicaTarget implements Target {
       ioBufBytes: this.#config.bufferBytes,
       unitBytes: superblock.dataBlockBytes,
       poolBytes: this.#target.poolBytes,
+      regionBytes: superblock.regionBytes,
+      deviceSizeBytes: this.sizeBytes,
     });
     const shared = this.#system.allocateShared(layout);
     const views = sharedViews(shared, layout);

@@ -26,9 +26,10 @@ import {
 export const REGION_MAP_COPIES = 2;
 export const REGION_MAP_KIND: PageKind = { magic: "IOREPLRM", version: 1 };
 
-const BITS_BYTES = PAGE_BYTES - 64;
+/** Bytes of bits in a page. */
+export const REGION_BITS_BYTES = PAGE_BYTES - 64;
 /** Regions that one page tells about. */
-export const REGIONS_PER_PAGE = BITS_BYTES * 8;
+export const REGIONS_PER_PAGE = REGION_BITS_BYTES * 8;
 
 export const RegionMapPage = struct("RegionMapPage", PAGE_BYTES, {
   ...PAGE_HEAD,
@@ -41,7 +42,7 @@ export const RegionMapPage = struct("RegionMapPage", PAGE_BYTES, {
   regionCount: u32,
   reserved: zero(12),
   /** Region r of the page is bit r mod 8 of byte r / 8. */
-  bits: bytes(BITS_BYTES),
+  bits: bytes(REGION_BITS_BYTES),
 });
 
 /** The maps, in the order in which they lie on the primary. */
@@ -54,7 +55,7 @@ export interface RegionPage {
   readonly map: RegionMapName;
   readonly page: number;
   readonly regionCount: number;
-  /** BITS_BYTES bytes. */
+  /** REGION_BITS_BYTES bytes. */
   readonly bits: Uint8Array;
 }
 
@@ -82,7 +83,7 @@ export function setRegion(bits: Uint8Array, region: number, on: boolean): void {
 export function emptyRegionPage(
   values: Omit<RegionPage, "sequence" | "bits">,
 ): RegionPage {
-  return { ...values, sequence: 0, bits: new Uint8Array(BITS_BYTES) };
+  return { ...values, sequence: 0, bits: new Uint8Array(REGION_BITS_BYTES) };
 }
 
 export function encodeRegionPage(value: RegionPage): Uint8Array<ArrayBuffer> {

@@ -1,6 +1,6 @@
 // The map of the one memory that all rooms of a device share.
 //
-//   | words | counters | lock table | descriptors | tag buffers, queue by queue | pool units |
+//   | words | counters | lock table | intent map | descriptors | tag buffers, queue by queue | pool units |
 //
 // It is a shared WebAssembly.Memory: page aligned, never moved, at the same address in every room,
 // usable by Atomics.wait and notify, not charged to any heap, and resident only where it was touched
@@ -15,13 +15,17 @@
 //   words.captureMode         replicator and main (shared/capture_mode.ts)
 //   words.lockWaiters         queues, by add and sub
 //   words.poolWaiters         queues, by add and sub
-//   queue words               doorbellRung: anybody, by exchange; lock and pool waiters: that queue
+//   words.intentWaiters       queues, by add and sub
+//   words.gateEpoch           replicator
+//   queue words               doorbellRung: anybody, by exchange; the others: that queue
 //   counters                  one row per queue and one for the replicator, each written by its room only
 //   lock table                queues, by compare-and-exchange and and
+//   intent map                queues and replicator (shared/intent_map.ts)
 //   descriptors, units        the queue that reserved them until published, then the replicator
 
 import { invariant } from "../base/assert.ts";
 import { alignUp, GiB } from "../base/units.ts";
+import { REGION_BITS_BYTES, regionMapPages } from "../format/region_map.ts";
 
 const CACHE_LINE_WORDS = 16;
 const WASM_PAGE = 65536;
@@ -37,11 +41,20 @@ export const WORD = {
   captureMode: 5 * CACHE_LINE_WORDS,
   lockWaiters: 6 * CACHE_LINE_WORDS,
   poolWaiters: 7 * CACHE_LINE_WORDS,
+  intentWaiters: 8 * CACHE_LINE_WORDS,
+  gateEpoch: 9 * CACHE_LINE_WORDS,
 } as const;
-const SINGLE_WORDS = 8 * CACHE_LINE_WORDS;
+const SINGLE_WORDS = 10 * CACHE_LINE_WORDS;
 
 /** Words of each queue; add `queueWord(qid)`. */
-export const QUEUE_WORD = { doorbellRung: 0, lockWaiters: 1, poolWaiters: 2 } as const;
+export const QUEUE_WORD = {
+  doorbellRung: 0,
+  lockWaiters: 1,
+  poolWaiters: 2,
+  intentWaiters: 3,
+  /** Two words: changes in flight that passed the gate in an even and in an odd epoch. */
+  gated: 4,
+} as const;
 
 /** Index in `words` of the first word of queue `qid`. */
 export function queueWord(qid: number): number {
@@ -54,6 +67,10 @@ export const COUNTER_ROW = 32;
 export const LOCK_WORDS = 65536;
 /** Words of a unit's descriptor; shared/pool.ts names them. */
 export const DESCRIPTOR_WORDS = 4;
+/** Words of a page of each bitmap of the write-intent map: 32 regions each. */
+export const INTENT_PAGE_WORDS = REGION_BITS_BYTES / 4;
+/** Three bitmaps, a sequence and a lock word that is alone in its eight bytes. */
+const INTENT_BYTES_PER_PAGE = 3 * REGION_BITS_BYTES + 16;
 /** Bytes beyond the I/O buffer of a tag, for reading back the whole blocks around a write. */
 export function tagSlackBytes(unitBytes: number): number {
   return 2 * unitBytes;
@@ -67,6 +84,9 @@ export interface SharedShape {
   /** The replica's data block: the unit of the pool and of the interval lock. */
   readonly unitBytes: number;
   readonly poolBytes: number;
+  /** Granule of the write-intent map. */
+  readonly regionBytes: number;
+  readonly deviceSizeBytes: number;
 }
 
 /** Byte offsets of the areas, and the sizes that follow from the shape. */
@@ -75,6 +95,13 @@ export interface SharedLayout extends SharedShape {
   readonly tagStrideBytes: number;
   readonly countersOffset: number;
   readonly locksOffset: number;
+  readonly regionCount: number;
+  /** Pages of the write-intent map that tell about this device. */
+  readonly intentPages: number;
+  /** Three bitmaps, then a lock word and a sequence per page. */
+  readonly intentOffset: number;
+  /** One page per page of the map, from which it is written to the primary. */
+  readonly stagingOffset: number;
   readonly descriptorsOffset: number;
   readonly tagBuffersOffset: number;
   readonly unitsOffset: number;
@@ -82,8 +109,9 @@ export interface SharedLayout extends SharedShape {
 }
 
 export function sharedLayout(shape: SharedShape): SharedLayout {
-  const { queues, depth, ioBufBytes, unitBytes, poolBytes } = shape;
+  const { queues, depth, ioBufBytes, unitBytes, poolBytes, regionBytes } = shape;
   invariant(unitBytes % PAGE === 0, "the pool's unit is a multiple of a page");
+  invariant(regionBytes > 0 && regionBytes % unitBytes === 0, "a region has whole units");
   const poolUnits = Math.floor(poolBytes / unitBytes);
   invariant(
     poolUnits * unitBytes >= 2 * (ioBufBytes + 2 * unitBytes),
@@ -92,7 +120,11 @@ export function sharedLayout(shape: SharedShape): SharedLayout {
   const tagStrideBytes = alignUp(ioBufBytes + tagSlackBytes(unitBytes), PAGE);
   const countersOffset = alignUp((SINGLE_WORDS + queues * CACHE_LINE_WORDS) * 4, PAGE);
   const locksOffset = alignUp(countersOffset + (queues + 1) * COUNTER_ROW * 8, PAGE);
-  const descriptorsOffset = locksOffset + LOCK_WORDS * 4;
+  const regionCount = Math.ceil(shape.deviceSizeBytes / regionBytes);
+  const intentPages = regionMapPages(regionCount);
+  const intentOffset = locksOffset + LOCK_WORDS * 4;
+  const stagingOffset = alignUp(intentOffset + intentPages * INTENT_BYTES_PER_PAGE, PAGE);
+  const descriptorsOffset = stagingOffset + intentPages * PAGE;
   const tagBuffersOffset = alignUp(descriptorsOffset + poolUnits * DESCRIPTOR_WORDS * 4, PAGE);
   const unitsOffset = alignUp(tagBuffersOffset + queues * depth * tagStrideBytes, PAGE);
   return {
@@ -101,6 +133,10 @@ export function sharedLayout(shape: SharedShape): SharedLayout {
     tagStrideBytes,
     countersOffset,
     locksOffset,
+    regionCount,
+    intentPages,
+    intentOffset,
+    stagingOffset,
     descriptorsOffset,
     tagBuffersOffset,
     unitsOffset,
@@ -127,9 +163,37 @@ export interface SharedViews {
   readonly words: Int32Array<SharedArrayBuffer>;
   readonly counters: Float64Array<SharedArrayBuffer>;
   readonly locks: Int32Array<SharedArrayBuffer>;
+  /** The write-intent map; shared/intent_map.ts says what they mean. */
+  readonly intent: IntentViews;
   readonly descriptors: Int32Array<SharedArrayBuffer>;
   /** The whole memory: tag buffers and units are copied into each other inside it. */
   readonly memory: Uint8Array<SharedArrayBuffer>;
+}
+
+/** Bit r mod 32 of word r / 32 of a bitmap is region r: the order of the bytes on the primary. */
+export interface IntentViews {
+  readonly durable: Int32Array<SharedArrayBuffer>;
+  readonly wanted: Int32Array<SharedArrayBuffer>;
+  readonly touched: Int32Array<SharedArrayBuffer>;
+  /** Per page. */
+  readonly sequences: Float64Array<SharedArrayBuffer>;
+  /** Per page, every second word. */
+  readonly locks: Int32Array<SharedArrayBuffer>;
+  readonly staging: Int32Array<SharedArrayBuffer>;
+}
+
+function intentViews(buffer: SharedArrayBuffer, layout: SharedLayout): IntentViews {
+  const { intentPages, intentOffset, stagingOffset } = layout;
+  const words = intentPages * INTENT_PAGE_WORDS;
+  const end = intentOffset + 3 * words * 4;
+  return {
+    durable: new Int32Array(buffer, intentOffset, words),
+    wanted: new Int32Array(buffer, intentOffset + words * 4, words),
+    touched: new Int32Array(buffer, intentOffset + 2 * words * 4, words),
+    sequences: new Float64Array(buffer, end, intentPages),
+    locks: new Int32Array(buffer, end + intentPages * 8, 2 * intentPages),
+    staging: new Int32Array(buffer, stagingOffset, intentPages * PAGE / 4),
+  };
 }
 
 export function sharedViews(buffer: SharedArrayBuffer, layout: SharedLayout): SharedViews {
@@ -138,6 +202,7 @@ export function sharedViews(buffer: SharedArrayBuffer, layout: SharedLayout): Sh
     words: new Int32Array(buffer, 0, layout.countersOffset / 4),
     counters: new Float64Array(buffer, layout.countersOffset, (layout.queues + 1) * COUNTER_ROW),
     locks: new Int32Array(buffer, layout.locksOffset, LOCK_WORDS),
+    intent: intentViews(buffer, layout),
     descriptors: new Int32Array(
       buffer,
       layout.descriptorsOffset,

@@ -29,6 +29,8 @@ Deno.test("Pool and IntervalLock keep the replica equal to the primary under rac
     ioBufBytes: 8 * 4096,
     unitBytes: 4096,
     poolBytes: 64 * 4096,
+    regionBytes: 4096,
+    deviceSizeBytes: 4096,
   });
   const buffer = allocateShared(layout);
   const views = sharedViews(buffer, layout);

@@ -48,6 +48,8 @@ class World {
       ioBufBytes: ioUnits * UNIT,
       unitBytes: UNIT,
       poolBytes: (2 * (ioUnits + 2) + this.#random.below(20)) * UNIT,
+      regionBytes: UNIT,
+      deviceSizeBytes: BLOCKS * UNIT,
     });
     const views = sharedViews(allocateShared(layout), layout);
     this.#words = views.words;

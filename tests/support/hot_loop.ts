@@ -15,6 +15,7 @@ import { LoopHandler } from "../../src/queue/loop_handler.ts";
 import { NullHandler } from "../../src/queue/null_handler.ts";
 import { ReplicaHandler } from "../../src/queue/replica_handler.ts";
 import { TargetQueue } from "../../src/queue/target_queue.ts";
+import { MiB } from "../../src/base/units.ts";
 import { COUNTER_ROW } from "../../src/shared/layout.ts";
 import { Doorbells } from "../../src/shared/doorbells.ts";
 import {
@@ -175,6 +176,8 @@ export function hotLoopLayout(options: HotLoopOptions): SharedLayout {
     ioBufBytes: IO_BUFFER_BYTES,
     unitBytes: UNIT_BYTES,
     poolBytes: options.poolBytes,
+    regionBytes: 8 * MiB,
+    deviceSizeBytes: options.startBytes + options.spanBytes,
   });
 }
 

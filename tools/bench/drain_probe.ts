@@ -59,6 +59,8 @@ function layoutOf({ workload, poolBytes }: DrainJob): SharedLayout {
     ioBufBytes: Math.max(workload.entryBytes, 512 * KiB),
     unitBytes: UNIT_BYTES,
     poolBytes,
+    regionBytes: UNIT_BYTES,
+    deviceSizeBytes: UNIT_BYTES,
   });
 }
 

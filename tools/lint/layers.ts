@@ -11,10 +11,10 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
   ublk: ["base", "ffi"],
   primary: ["base", "ffi", "format"],
   replica: ["base", "ffi", "format", "replication"],
-  shared: ["base", "ffi"],
+  shared: ["base", "ffi", "format"],
   config: ["base", "replica"],
   // The I/O path knows nothing about the replica's stores.
-  queue: ["base", "ffi", "ublk", "replication", "shared", "primary"],
+  queue: ["base", "ffi", "format", "ublk", "replication", "shared", "primary"],
   replicator: ["base", "ffi", "format", "replication", "shared", "primary", "replica"],
   // Replica to image file or device, without a device of ours.
   exporter: ["base", "ffi", "format", "primary", "replica"],

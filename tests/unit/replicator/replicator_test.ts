@@ -47,6 +47,8 @@ function newDevice(poolUnits = 64) {
     ioBufBytes: 2 * UNIT,
     unitBytes: UNIT,
     poolBytes: poolUnits * UNIT,
+    regionBytes: UNIT,
+    deviceSizeBytes: UNIT,
   });
   const views = sharedViews(allocateShared(layout), layout);
   const pool = new Pool(views);

@@ -15,6 +15,8 @@ function newLock() {
     ioBufBytes: 4096,
     unitBytes: 4096,
     poolBytes: 65536,
+    regionBytes: 4096,
+    deviceSizeBytes: 4096,
   });
   const views = sharedViews(allocateShared(layout), layout);
   return { lock: new IntervalLock(views), views };

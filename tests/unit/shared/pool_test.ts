@@ -11,6 +11,8 @@ function smallPool() {
     ioBufBytes: UNIT,
     unitBytes: UNIT,
     poolBytes: 8 * UNIT,
+    regionBytes: UNIT,
+    deviceSizeBytes: UNIT,
   });
   const views = sharedViews(allocateShared(layout), layout);
   return { views, layout, pool: new Pool(views) };
