@@ -20,7 +20,7 @@ import type { QueueTarget } from "./queue/room.ts";
 import { checkpointBatchBlocks, checkpointLimits } from "./replication/checkpoint_policy.ts";
 import type { SyncProgress } from "./replicator/initial_sync.ts";
 import type { ReplicatorNews } from "./replicator/room_options.ts";
-import { detachCapture } from "./shared/capture_mode.ts";
+import { captureWrites } from "./shared/capture_mode.ts";
 import { REPLICATOR_COUNTER, replicatorCounters } from "./shared/counters.ts";
 import type { Doorbells } from "./shared/doorbells.ts";
 import { type SharedLayout, sharedLayout, type SharedViews, sharedViews } from "./shared/layout.ts";
@@ -195,7 +195,14 @@ export class ReplicaTarget implements Target {
   queueTarget(): QueueTarget {
     const { layout, views, doorbellFds } = this.#needRunning();
     const shared = views.memory.buffer;
-    return { type: "replica", primaryFd: this.#primary.fd, shared, layout, doorbellFds };
+    return {
+      type: "replica",
+      primaryFd: this.#primary.fd,
+      shared,
+      layout,
+      doorbellFds,
+      waitsForRoom: true,
+    };
   }
 
   /** From here on a replica that is away does not hold requests back for ever. */
@@ -348,7 +355,7 @@ export class ReplicaTarget implements Target {
 }
 
 function endCapture({ views, doorbells }: Running): void {
-  detachCapture(views);
+  captureWrites(views, false);
   doorbells.ringAll();
 }
 

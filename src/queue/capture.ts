@@ -1,10 +1,22 @@
-// Putting the blocks that a request changed into the pool: what stands ready for a tag, how many
-// units it takes, and filling them. The handler decides when; this file knows the three forms.
+// Putting the blocks that a request changed into the pool, or marking them stale when they can't go
+// there: what stands ready for a tag, how many units it takes, and filling them. The handler decides
+// when; this file knows the three forms, and where blocks go:
 //
-// Invariant: reserve() and the fill() that follows it see the same answer to "is anything captured
-// at all", so units that were reserved are always published.
+//   | capture mode | history | chunks | pool     | then                                              |
+//   |--------------|---------|--------|----------|---------------------------------------------------|
+//   | marking      | any     | any    | any      | mark                                              |
+//   | capturing    | ended   | stale  | any      | mark: resync will take them                       |
+//   | capturing    | ended   | fresh  | half free| pool                                              |
+//   | capturing    | ended   | fresh  | fuller   | mark: the rest of the pool is for resync          |
+//   | capturing    | whole   | fresh  | room     | pool                                              |
+//   | capturing    | whole   | fresh  | full     | mark, or wait where the operator wants history    |
+//
+// Invariant: what place() returns from with a result >= 0 is in the ring, or its chunks are stale and
+// the history ends before it (shared/history.ts, rule 1).
 
 import { isCapturing } from "../shared/capture_mode.ts";
+import { History } from "../shared/history.ts";
+import { StaleMap } from "../shared/stale_map.ts";
 import type { SharedViews } from "../shared/layout.ts";
 import { ENTRY_DATA, ENTRY_ZERO, Pool } from "../shared/pool.ts";
 
@@ -29,8 +41,11 @@ export class Capture {
   readonly #unitBytes: number;
   readonly #buffersOffset: number;
   readonly #strideBytes: number;
-  /** What the last reserve() found. */
-  #captures = true;
+  readonly #history: History;
+  readonly #stale: StaleMap;
+  readonly #waitsForRoom: boolean;
+  /** Units that writes may fill while resync needs the pool, too. */
+  readonly #sharedUnits: number;
 
   // Per tag: what stands ready. Blocks are doubles: a device may have more than 2^31 of them.
   readonly #form: Int32Array;
@@ -38,12 +53,17 @@ export class Capture {
   readonly #first: Float64Array;
   readonly #count: Float64Array;
 
-  constructor(views: SharedViews, qid: number) {
+  /** `waitsForRoom`: a full pool holds writes back, instead of leaving them to resync. */
+  constructor(views: SharedViews, qid: number, waitsForRoom: boolean) {
     const { depth, unitBytes, tagStrideBytes, tagBuffersOffset } = views.layout;
     this.#words = views.words;
     this.#pool = new Pool(views);
     this.#unitBytes = unitBytes;
     this.#strideBytes = tagStrideBytes;
+    this.#history = new History(views);
+    this.#stale = new StaleMap(views);
+    this.#waitsForRoom = waitsForRoom;
+    this.#sharedUnits = Math.floor(this.#pool.capacityUnits / 2);
     this.#buffersOffset = tagBuffersOffset + qid * depth * tagStrideBytes;
     this.#form = new Int32Array(depth);
     this.#edges = new Int32Array(depth);
@@ -71,15 +91,39 @@ export class Capture {
     return this.#first[tag] + this.#count[tag];
   }
 
-  /** True when the pool has given its units, and also when nothing is captured any more. */
-  reserve(tag: number): boolean {
-    this.#captures = isCapturing(this.#words);
-    return !this.#captures || this.#pool.reserve(this.#unitsOf(tag));
+  /** False: the pool does not want these blocks now. They are marked stale, nothing is to be read. */
+  wants(first: number, count: number): boolean {
+    if (this.#isOpenTo(first, count)) return true;
+    this.#mark(first, count);
+    return false;
   }
 
-  /** Fills and publishes the units that reserve() just got; gives the number of entries. */
-  fill(tag: number): number {
-    if (!this.#captures) return 0;
+  /** The number of entries that were published; 0: the blocks are marked stale; -1: wait for room. */
+  place(tag: number): number {
+    const first = this.#first[tag];
+    const count = this.#count[tag];
+    if (this.#isOpenTo(first, count)) {
+      const whole = this.#history.isWhole();
+      const limit = whole ? this.#pool.capacityUnits : this.#sharedUnits;
+      if (this.#pool.reserve(this.#unitsOf(tag), limit)) return this.#fill(tag);
+      if (whole && this.#waitsForRoom) return -1;
+    }
+    this.#mark(first, count);
+    return 0;
+  }
+
+  #isOpenTo(first: number, count: number): boolean {
+    if (!isCapturing(this.#words)) return false;
+    return this.#history.isWhole() || !this.#stale.overlaps(first, count);
+  }
+
+  #mark(first: number, count: number): void {
+    this.#stale.mark(first, count);
+    this.#history.endAtHead();
+  }
+
+  /** Fills and publishes the units that were just reserved. */
+  #fill(tag: number): number {
     const pool = this.#pool;
     const position = pool.reservedAt;
     const first = this.#first[tag];

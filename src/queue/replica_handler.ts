@@ -21,7 +21,6 @@
 import { EOPNOTSUPP } from "../../ffi/errno.ts";
 import { hitNow } from "../base/failpoints.ts";
 import { SECTOR } from "../base/units.ts";
-import { isCapturing } from "../shared/capture_mode.ts";
 import { QUEUE_COUNTER as COUNTER, queueCounters } from "../shared/counters.ts";
 import { ringIfAsleep, ringReplicator } from "../shared/bell.ts";
 import type { Doorbells } from "../shared/doorbells.ts";
@@ -69,6 +68,8 @@ export interface ReplicaHandlerOptions {
   readonly queue: RequestQueue;
   readonly views: SharedViews;
   readonly doorbells: Doorbells;
+  /** A full pool holds writes back (`--congestion block`) instead of leaving them to resync. */
+  readonly waitsForRoom: boolean;
 }
 
 export class ReplicaHandler implements RequestHandler {
@@ -105,7 +106,7 @@ export class ReplicaHandler implements RequestHandler {
     this.#words = views.words;
     this.#counters = views.counters.subarray(queueCounters(qid));
     this.#doorbells = doorbells;
-    this.#capture = new Capture(views, qid);
+    this.#capture = new Capture(views, qid, options.waitsForRoom);
     this.#lock = new IntervalLock(views);
     this.#queues = queues;
     this.#unitBytes = unitBytes;
@@ -257,13 +258,14 @@ export class ReplicaHandler implements RequestHandler {
   #changed(tag: number, res: number): void {
     hitNow("queue.after-primary");
     this.#result[tag] = res;
-    if (!isCapturing(this.#words)) {
-      this.#done(tag);
-      return;
-    }
     const unit = this.#unitBytes;
     const first = this.#firstBlock[tag];
     const count = this.#blockCount[tag];
+    if (!this.#capture.wants(first, count)) {
+      this.#counters[COUNTER.marked]++;
+      this.#done(tag);
+      return;
+    }
     const queue = this.#queue;
     // Still where the request begins: it has had no other I/O.
     const start = queue.offsetBytes[tag];
@@ -320,10 +322,7 @@ export class ReplicaHandler implements RequestHandler {
 
   /** Puts what stands ready for `tag` into the pool, or parks it until the pool has room. */
   #toPool(tag: number): void {
-    if (this.#poolWaiters.count === 0 && this.#capture.reserve(tag)) {
-      this.#fill(tag);
-      return;
-    }
+    if (this.#poolWaiters.count === 0 && this.#place(tag)) return;
     this.#counters[COUNTER.poolWaits]++;
     this.#poolWaiters.park(tag);
     this.#retryPool();
@@ -335,19 +334,28 @@ export class ReplicaHandler implements RequestHandler {
     const waiters = this.#poolWaiters;
     while (waiters.count > 0) {
       const tag = waiters.front();
-      if (!this.#capture.reserve(tag)) return;
+      const entries = this.#capture.place(tag);
+      if (entries < 0) return;
       waiters.unpark();
-      this.#fill(tag);
+      this.#placed(tag, entries);
     }
   }
 
-  #fill(tag: number): void {
-    this.#counters[COUNTER.captured] += this.#capture.fill(tag);
+  #place(tag: number): boolean {
+    const entries = this.#capture.place(tag);
+    if (entries < 0) return false;
+    this.#placed(tag, entries);
+    return true;
+  }
+
+  #placed(tag: number, entries: number): void {
+    if (entries > 0) this.#counters[COUNTER.captured] += entries;
+    else this.#counters[COUNTER.marked]++;
     ringIfAsleep(this.#words);
     this.#captured(tag);
   }
 
-  /** The blocks that stood ready are in the pool: go on with the rest, or finish. */
+  /** The blocks that stood ready are dealt with: go on with the rest, or finish. */
   #captured(tag: number): void {
     const cursor = this.#capture.end(tag);
     this.#cursor[tag] = cursor;

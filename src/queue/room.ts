@@ -26,6 +26,7 @@ export type QueueTarget =
     readonly layout: SharedLayout;
     /** The doorbells of all queues. */
     readonly doorbellFds: readonly number[];
+    readonly waitsForRoom: boolean;
   };
 
 export interface QueueRoomOptions {
@@ -119,7 +120,13 @@ function openHandler(target: QueueTarget, queue: TargetQueue, qid: number): Requ
     case "replica": {
       const views = sharedViews(target.shared, target.layout);
       const doorbells = Doorbells.ofEventfds(views, target.doorbellFds);
-      return new ReplicaHandler({ qid, queue, views, doorbells });
+      return new ReplicaHandler({
+        qid,
+        queue,
+        views,
+        doorbells,
+        waitsForRoom: target.waitsForRoom,
+      });
     }
   }
 }

@@ -19,7 +19,7 @@ import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
 import { checkpointDueInMs, type CheckpointLimits } from "../replication/checkpoint_policy.ts";
 import { niceFor } from "../replication/courtesy.ts";
 import type { Bell } from "../shared/bell.ts";
-import { detachCapture } from "../shared/capture_mode.ts";
+import { captureWrites } from "../shared/capture_mode.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
 import { type SharedViews, WORD } from "../shared/layout.ts";
 import { Pool } from "../shared/pool.ts";
@@ -275,7 +275,7 @@ export class Replicator {
 
   #detach(error: ReplicaError): void {
     const { views, wakeQueues } = this.#options;
-    detachCapture(views);
+    captureWrites(views, false);
     this.#enter({ state: "detached", error });
     this.#discard();
     wakeQueues();

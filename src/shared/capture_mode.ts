@@ -1,20 +1,20 @@
 // Whether queues copy writes to the pool. One word, read once per write.
 //
-//   CAPTURING --(replication ended for good)--> DETACHED
+//   CAPTURING   to the pool, when it has room
+//   MARKING     only their chunks are marked stale: replication is paused, or has ended
 //
-// DETACHED is never left while the device runs, and wakes every request that waits for the pool. The
-// primary's superblock is `active` all along, so the next start knows that the replica is behind.
+// The replicator moves it both ways; the main room to MARKING when the replicator broke. Who moves it
+// then rings every queue, for the requests that wait for room.
 
 import { type SharedViews, WORD } from "./layout.ts";
 
-export const CAPTURING = 0;
-export const DETACHED = 1;
+const CAPTURING = 0;
+const MARKING = 1;
 
 export function isCapturing(words: Int32Array): boolean {
   return Atomics.load(words, WORD.captureMode) === CAPTURING;
 }
 
-/** The caller then rings every queue's doorbell. */
-export function detachCapture(views: SharedViews): void {
-  Atomics.store(views.words, WORD.captureMode, DETACHED);
+export function captureWrites(views: SharedViews, on: boolean): void {
+  Atomics.store(views.words, WORD.captureMode, on ? CAPTURING : MARKING);
 }

@@ -23,6 +23,8 @@ export const QUEUE_COUNTER = {
   readBacks: 12,
   /** Entries published to the pool. */
   captured: 13,
+  /** Changes that were left to resync instead, whole or in part. */
+  marked: 14,
 } as const;
 
 /** Columns of the replicator's row. */

@@ -1,6 +1,6 @@
 // The map of the one memory that all rooms of a device share.
 //
-//   | words | counters | lock table | intent map | descriptors | tag buffers, queue by queue | pool units |
+//   | words | counters | lock table | intent map | stale map | descriptors | tag buffers | pool units |
 //
 // It is a shared WebAssembly.Memory: page aligned, never moved, at the same address in every room,
 // usable by Atomics.wait and notify, not charged to any heap, and resident only where it was touched
@@ -17,14 +17,17 @@
 //   words.poolWaiters         queues, by add and sub
 //   words.intentWaiters       queues, by add and sub
 //   words.gateEpoch           replicator
+//   words.staleChunks         queues, by add; replicator, by sub (shared/stale_map.ts)
+//   words.historyEnd          queues, by compare-and-exchange; replicator (shared/history.ts)
 //   queue words               doorbellRung: anybody, by exchange; the others: that queue
 //   counters                  one row per queue and one for the replicator, each written by its room only
 //   lock table                queues, by compare-and-exchange and and
 //   intent map                queues and replicator (shared/intent_map.ts)
+//   stale map                 queues, by or; replicator, by and
 //   descriptors, units        the queue that reserved them until published, then the replicator
 
 import { invariant } from "../base/assert.ts";
-import { alignUp, GiB } from "../base/units.ts";
+import { alignUp, GiB, KiB } from "../base/units.ts";
 import { REGION_BITS_BYTES, regionMapPages } from "../format/region_map.ts";
 
 const CACHE_LINE_WORDS = 16;
@@ -43,8 +46,13 @@ export const WORD = {
   poolWaiters: 7 * CACHE_LINE_WORDS,
   intentWaiters: 8 * CACHE_LINE_WORDS,
   gateEpoch: 9 * CACHE_LINE_WORDS,
+  staleChunks: 10 * CACHE_LINE_WORDS,
+  historyEnd: 11 * CACHE_LINE_WORDS,
 } as const;
-const SINGLE_WORDS = 10 * CACHE_LINE_WORDS;
+const SINGLE_WORDS = 12 * CACHE_LINE_WORDS;
+
+/** Granule of the stale map, unless the replica's data block is larger. */
+const CHUNK_BYTES = 64 * KiB;
 
 /** Words of each queue; add `queueWord(qid)`. */
 export const QUEUE_WORD = {
@@ -102,6 +110,10 @@ export interface SharedLayout extends SharedShape {
   readonly intentOffset: number;
   /** One page per page of the map, from which it is written to the primary. */
   readonly stagingOffset: number;
+  readonly deviceBlocks: number;
+  /** Replica blocks per chunk of the stale map. */
+  readonly chunkBlocks: number;
+  readonly staleOffset: number;
   readonly descriptorsOffset: number;
   readonly tagBuffersOffset: number;
   readonly unitsOffset: number;
@@ -124,7 +136,11 @@ export function sharedLayout(shape: SharedShape): SharedLayout {
   const intentPages = regionMapPages(regionCount);
   const intentOffset = locksOffset + LOCK_WORDS * 4;
   const stagingOffset = alignUp(intentOffset + intentPages * INTENT_BYTES_PER_PAGE, PAGE);
-  const descriptorsOffset = stagingOffset + intentPages * PAGE;
+  const deviceBlocks = Math.ceil(shape.deviceSizeBytes / unitBytes);
+  const chunkBlocks = Math.max(1, CHUNK_BYTES / unitBytes);
+  const staleOffset = stagingOffset + intentPages * PAGE;
+  const staleBytes = Math.ceil(deviceBlocks / chunkBlocks / 32) * 4;
+  const descriptorsOffset = alignUp(staleOffset + staleBytes, PAGE);
   const tagBuffersOffset = alignUp(descriptorsOffset + poolUnits * DESCRIPTOR_WORDS * 4, PAGE);
   const unitsOffset = alignUp(tagBuffersOffset + queues * depth * tagStrideBytes, PAGE);
   return {
@@ -137,6 +153,9 @@ export function sharedLayout(shape: SharedShape): SharedLayout {
     intentPages,
     intentOffset,
     stagingOffset,
+    deviceBlocks,
+    chunkBlocks,
+    staleOffset,
     descriptorsOffset,
     tagBuffersOffset,
     unitsOffset,
@@ -165,6 +184,8 @@ export interface SharedViews {
   readonly locks: Int32Array<SharedArrayBuffer>;
   /** The write-intent map; shared/intent_map.ts says what they mean. */
   readonly intent: IntentViews;
+  /** A bit per chunk; shared/stale_map.ts. */
+  readonly stale: Int32Array<SharedArrayBuffer>;
   readonly descriptors: Int32Array<SharedArrayBuffer>;
   /** The whole memory: tag buffers and units are copied into each other inside it. */
   readonly memory: Uint8Array<SharedArrayBuffer>;
@@ -203,6 +224,11 @@ export function sharedViews(buffer: SharedArrayBuffer, layout: SharedLayout): Sh
     counters: new Float64Array(buffer, layout.countersOffset, (layout.queues + 1) * COUNTER_ROW),
     locks: new Int32Array(buffer, layout.locksOffset, LOCK_WORDS),
     intent: intentViews(buffer, layout),
+    stale: new Int32Array(
+      buffer,
+      layout.staleOffset,
+      Math.ceil(layout.deviceBlocks / layout.chunkBlocks / 32),
+    ),
     descriptors: new Int32Array(
       buffer,
       layout.descriptorsOffset,

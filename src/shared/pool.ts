@@ -69,13 +69,13 @@ export class Pool {
 
   // ---- queues ----
 
-  /** Reserves `units` units; false when the pool has no room for them. */
-  reserve(units: number): boolean {
+  /** Reserves `units` units; false when more than `limitUnits` would then be in use. */
+  reserve(units: number, limitUnits = this.capacityUnits): boolean {
     const words = this.#words;
     for (;;) {
       const head = Atomics.load(words, WORD.poolHead);
       const used = this.distance(Atomics.load(words, WORD.poolTail), head);
-      if (used + units > this.capacityUnits) return false;
+      if (used + units > limitUnits) return false;
       const next = this.advance(head, units);
       if (Atomics.compareExchange(words, WORD.poolHead, head, next) === head) {
         this.reservedAt = head;
@@ -96,6 +96,16 @@ export class Pool {
     const middle = sourceOffset + beforeWrap;
     this.#memory.copyWithin(target, sourceOffset, middle);
     this.#memory.copyWithin(this.#unitsOffset, middle, sourceOffset + lengthBytes);
+  }
+
+  /** The same from `bytes`, for who is no queue. */
+  fillFrom(position: number, bytes: Uint8Array): void {
+    const slot = position % this.capacityUnits;
+    const beforeWrap = Math.min((this.capacityUnits - slot) * this.unitBytes, bytes.length);
+    this.#memory.set(bytes.subarray(0, beforeWrap), this.#unitsOffset + slot * this.unitBytes);
+    if (beforeWrap < bytes.length) {
+      this.#memory.set(bytes.subarray(beforeWrap), this.#unitsOffset);
+    }
   }
 
   /**

@@ -62,7 +62,8 @@ class World {
       const random = this.#random;
       const queue = new ModelQueue(views, { qid, primary: this.#primary, random, failOneIn });
       const doorbells = this.#doorbells;
-      this.#queues.push({ queue, handler: new ReplicaHandler({ qid, queue, views, doorbells }) });
+      const handler = new ReplicaHandler({ qid, queue, views, doorbells, waitsForRoom: true });
+      this.#queues.push({ queue, handler });
     }
   }
 

@@ -163,7 +163,7 @@ function openHandler(
       return new LoopHandler(queue, row);
     case "replica": {
       const doorbells = Doorbells.ofEventfds(views, [doorbellFd]);
-      return new ReplicaHandler({ qid: 0, queue, views, doorbells });
+      return new ReplicaHandler({ qid: 0, queue, views, doorbells, waitsForRoom: true });
     }
   }
 }

@@ -1,0 +1,134 @@
+// Which parts of the device the ring never got: one bit per chunk of 64 KiB, and their number.
+//
+// A chunk is stale from when a write to it was not captured (the pool was full, replication paused,
+// the device just started with dirty regions) until resync has put its bytes into the ring. The map is
+// memory only: after a crash the write-intent map on the primary says which regions to look at, and
+// their chunks are stale.
+//
+// Invariants:
+// 1. A queue marks under the interval lock of the blocks that it wrote, before it acknowledges.
+// 2. Resync clears bits under the interval lock of the whole chunks, before it reads them. So a write
+//    is either in what is read, or marks after the bit was cleared.
+// 3. The count is raised after bits were set and lowered only when the copy stands in the ring. So a
+//    count of zero means that every acknowledged write is in the ring.
+//    (Between a queue's bit and its raising of the count the write is not acknowledged yet.)
+
+import { alignUp } from "../base/units.ts";
+import { type SharedViews, WORD } from "./layout.ts";
+
+const BITS = 32;
+
+export class StaleMap {
+  readonly chunkBlocks: number;
+  readonly chunkCount: number;
+  readonly #words: Int32Array;
+  readonly #bits: Int32Array;
+  readonly #blockCount: number;
+
+  constructor(views: SharedViews) {
+    const { chunkBlocks, deviceBlocks } = views.layout;
+    this.chunkBlocks = chunkBlocks;
+    this.chunkCount = alignUp(deviceBlocks, chunkBlocks) / chunkBlocks;
+    this.#words = views.words;
+    this.#bits = views.stale;
+    this.#blockCount = deviceBlocks;
+  }
+
+  /** Stale chunks, and those whose copy is not in the ring yet. */
+  count(): number {
+    return Atomics.load(this.#words, WORD.staleChunks);
+  }
+
+  /** The ring does not get what was written to these blocks. */
+  mark(startBlock: number, blockCount: number): void {
+    const first = this.#chunkOf(startBlock);
+    const end = this.#chunkOf(startBlock + blockCount - 1) + 1;
+    let added = 0;
+    for (let chunk = first; chunk < end;) {
+      const until = Math.min(end, chunk - (chunk % BITS) + BITS);
+      const mask = maskOf(chunk % BITS, until - chunk);
+      const before = Atomics.or(this.#bits, Math.floor(chunk / BITS), mask);
+      added += popCount(mask & ~before);
+      chunk = until;
+    }
+    if (added > 0) Atomics.add(this.#words, WORD.staleChunks, added);
+  }
+
+  /** Whether any of these blocks lies in a stale chunk. */
+  overlaps(startBlock: number, blockCount: number): boolean {
+    const end = this.#chunkOf(startBlock + blockCount - 1) + 1;
+    for (let chunk = this.#chunkOf(startBlock); chunk < end;) {
+      const until = Math.min(end, chunk - (chunk % BITS) + BITS);
+      const mask = maskOf(chunk % BITS, until - chunk);
+      if ((Atomics.load(this.#bits, Math.floor(chunk / BITS)) & mask) !== 0) return true;
+      chunk = until;
+    }
+    return false;
+  }
+
+  // ---- resync ----
+
+  /** The first stale chunk at or after `from`; -1: none. */
+  next(from: number): number {
+    let word = Math.floor(from / BITS);
+    let bits = from < this.chunkCount ? this.#load(word) & (-1 << (from % BITS)) : 0;
+    const words = Math.ceil(this.chunkCount / BITS);
+    while (bits === 0) {
+      if (++word >= words) return -1;
+      bits = this.#load(word);
+    }
+    return word * BITS + (BITS - 1 - Math.clz32(bits & -bits));
+  }
+
+  /** Stale chunks in a row from `chunk` on, at most `limit`. */
+  runLength(chunk: number, limit: number): number {
+    let length = 0;
+    while (length < limit && chunk + length < this.chunkCount && this.#isStale(chunk + length)) {
+      length++;
+    }
+    return length;
+  }
+
+  /** The blocks of chunks `chunk` to `chunk + count - 1`: the first, and how many. */
+  firstBlock(chunk: number): number {
+    return chunk * this.chunkBlocks;
+  }
+
+  blocksOf(chunk: number, count: number): number {
+    return Math.min(this.#blockCount, (chunk + count) * this.chunkBlocks) - this.firstBlock(chunk);
+  }
+
+  /** Clears the bits of stale chunks whose interval lock is held; the count follows by settle(). */
+  take(chunk: number, count: number): void {
+    for (let k = chunk; k < chunk + count; k++) {
+      Atomics.and(this.#bits, Math.floor(k / BITS), ~(1 << (k % BITS)));
+    }
+  }
+
+  /** The copies of `count` chunks that take() got stand in the ring. */
+  settle(count: number): void {
+    Atomics.sub(this.#words, WORD.staleChunks, count);
+  }
+
+  #isStale(chunk: number): boolean {
+    return (this.#load(Math.floor(chunk / BITS)) >>> (chunk % BITS) & 1) === 1;
+  }
+
+  #load(word: number): number {
+    return Atomics.load(this.#bits, word);
+  }
+
+  #chunkOf(block: number): number {
+    return Math.floor(block / this.chunkBlocks);
+  }
+}
+
+function maskOf(from: number, count: number): number {
+  return count === BITS ? -1 : ((1 << count) - 1) << from;
+}
+
+function popCount(bits: number): number {
+  let x = bits - ((bits >>> 1) & 0x5555_5555);
+  x = (x & 0x3333_3333) + ((x >>> 2) & 0x3333_3333);
+  return Math.imul((x + (x >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24;
+}
