@@ -55,6 +55,8 @@ export interface ReplicaTarget {
   readonly poolBytes: number;
   /** A primary that was never copied holds nothing that the replica must get. */
   readonly skipInitialSync: boolean;
+  /** False, for measurements: every region counts as dirty for as long as the device runs. */
+  readonly writeIntent: boolean;
 }
 
 export type TargetConfig = NullTarget | LoopTarget | ReplicaTarget;
@@ -111,6 +113,7 @@ export interface DeviceSettings {
       readonly regionBytes?: number;
       readonly poolBytes: number;
       readonly skipInitialSync?: boolean;
+      readonly writeIntent?: boolean;
     };
 }
 
@@ -162,6 +165,7 @@ function targetConfig(target: DeviceSettings["target"]): TargetConfig {
     regionBytes: target.regionBytes ?? null,
     poolBytes: target.poolBytes,
     skipInitialSync: target.skipInitialSync ?? false,
+    writeIntent: target.writeIntent ?? true,
   };
 }
 

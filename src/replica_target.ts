@@ -3,8 +3,8 @@
 //
 // Order at start: claim the primary -> replicator opens both sides and makes them equal -> mark the
 // primary active (durable) -> queues start. So no write reaches a primary that still says `clean`.
-// Order at stop: queues end -> replicator drains -> flush the primary -> mark it clean. So `clean`
-// means that the last checkpoint is the primary's content.
+// Order at stop: queues end -> replicator drains -> flush the primary -> empty its dirty map -> mark it
+// clean. So `clean` means that the last checkpoint is the primary's content.
 //
 // A stop does not wait for ever for a replica that is away: with writes pending and none committed
 // for STALL_MS it gives up. The primary has everything, stays `active`, and the next start copies.
@@ -14,7 +14,8 @@ import { hit } from "./base/failpoints.ts";
 import { roomLog } from "./base/log.ts";
 import { formatSize } from "./base/units.ts";
 import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
-import type { Superblock } from "./format/superblock.ts";
+import { checkIdentity } from "./identity_of_target.ts";
+import { TargetIntents } from "./intents_of_target.ts";
 import { PrimaryMetadata } from "./primary/metadata.ts";
 import type { QueueTarget } from "./queue/room.ts";
 import { checkpointBatchBlocks, checkpointLimits } from "./replication/checkpoint_policy.ts";
@@ -61,6 +62,7 @@ interface Running {
   readonly doorbells: Doorbells;
   readonly doorbellFds: readonly number[];
   readonly handle: ReplicatorControl;
+  readonly intents: TargetIntents;
 }
 
 export class ReplicaTarget implements Target {
@@ -157,11 +159,12 @@ export class ReplicaTarget implements Target {
     const shared = this.#system.allocateShared(layout);
     const views = sharedViews(shared, layout);
     const prepared = this.#system.prepareMemory(views);
+    const intents = await this.#loadIntents(views);
     const { doorbellFds } = start;
     const doorbells = this.#system.doorbells(views, doorbellFds);
     const handle = this.#startReplicator(shared, layout, doorbellFds);
     const pool = new Pool(views);
-    this.#running = { views, pool, layout, doorbells, doorbellFds, handle };
+    this.#running = { views, pool, layout, doorbells, doorbellFds, handle, intents };
     const abandon = () => handle.abandon();
     const { signal } = this.#opening;
     signal.addEventListener("abort", abandon);
@@ -175,6 +178,7 @@ export class ReplicaTarget implements Target {
     }
     this.#state = { ...this.#state, replicator: "replicating", sync: null };
     // Not markActive(): whatever the primary's state was, the two sides are equal now.
+    await intents.declare();
     await hit("start.before-active");
     await this.#metadata.storeSuperblock({ state: "active", writtenMs: this.#wallMs() });
     await hit("start.after-active");
@@ -193,7 +197,7 @@ export class ReplicaTarget implements Target {
   }
 
   queueTarget(): QueueTarget {
-    const { layout, views, doorbellFds } = this.#needRunning();
+    const { layout, views, doorbellFds, intents } = this.#needRunning();
     const shared = views.memory.buffer;
     return {
       type: "replica",
@@ -202,6 +206,7 @@ export class ReplicaTarget implements Target {
       layout,
       doorbellFds,
       waitsForRoom: true,
+      dirtyMap: intents.place,
     };
   }
 
@@ -248,6 +253,8 @@ export class ReplicaTarget implements Target {
     }
     await hit("stop.after-drain");
     await this.#primary.flush();
+    await hit("stop.before-clear");
+    await running.intents.clear();
     await hit("stop.before-clean");
     await this.#metadata.markClean(this.#wallMs());
     await hit("stop.after-clean");
@@ -257,6 +264,17 @@ export class ReplicaTarget implements Target {
     this.#stallWatch?.abort();
     this.#primary.close();
     return Promise.resolve();
+  }
+
+  #loadIntents(views: SharedViews): Promise<TargetIntents> {
+    return TargetIntents.load({
+      views,
+      disk: this.#primary,
+      metadata: this.#metadata,
+      clock: this.#system.clock,
+      log: this.#log,
+      kept: this.#target.writeIntent,
+    });
   }
 
   #startReplicator(
@@ -276,6 +294,7 @@ export class ReplicaTarget implements Target {
         bufferedIo: this.#target.bufferedIo,
         primaryState: state,
         skipInitialSync: this.#target.skipInitialSync,
+        writeIntent: this.#target.writeIntent,
         deviceSizeBytes: this.sizeBytes,
         replica: this.#target.replica,
         s3: this.#target.s3,
@@ -357,30 +376,4 @@ export class ReplicaTarget implements Target {
 function endCapture({ views, doorbells }: Running): void {
   captureWrites(views, false);
   doorbells.ringAll();
-}
-
-/** Refuses a primary that is not the device that the command line names. */
-function checkIdentity(
-  config: DeviceConfig,
-  target: ReplicaTargetConfig,
-  superblock: Superblock,
-): void {
-  if (superblock.uuid !== target.uuid) {
-    throw usageError(
-      `Cannot use ${target.path}: it was formatted as ${superblock.uuid}, not ${target.uuid}`,
-      { hint: "Give the UUID and the replica URI that format printed for this primary." },
-    );
-  }
-  const given: [string, number | null, number][] = [
-    ["--region-size", target.regionBytes, superblock.regionBytes],
-    ["--device-size", config.deviceSizeBytes, superblock.deviceSizeBytes],
-  ];
-  for (const [name, value, formatted] of given) {
-    if (value === null || value === formatted) continue;
-    throw usageError(
-      `Cannot use ${name} ${formatSize(value)}: the primary was formatted with ` +
-        formatSize(formatted),
-      { hint: `Leave ${name} out: format has stored it.` },
-    );
-  }
 }

@@ -37,6 +37,12 @@ export const FAILPOINTS = [
   "metadata.before-superblock",
   "metadata.between-superblocks",
   "metadata.after-superblocks",
+  // The dirty map: a queue's page write, and marks that are taken off.
+  "intent.before-write",
+  "intent.after-write",
+  "intent.before-flush",
+  "intent.before-clear-write",
+  "intent.after-clear-write",
   // Attach and start.
   "attach.before-open",
   "attach.after-stale-segments",
@@ -50,6 +56,7 @@ export const FAILPOINTS = [
   // Stop.
   "stop.before-drain",
   "stop.after-drain",
+  "stop.before-clear",
   "stop.before-clean",
   "stop.after-clean",
 ] as const;

@@ -177,6 +177,9 @@ const addReplica = defineCommand({
     skipInitialSync: flagOption("--skip-initial-sync", {
       summary: "Do not copy a newly formatted primary first: it holds nothing but zeros",
     }),
+    noWriteIntent: flagOption("--no-write-intent", {
+      summary: "For measurements: count every region as dirty, so that a crash costs a full copy",
+    }),
     ...s3Options,
     ...deviceOptions,
     ...targetFile,
@@ -224,6 +227,7 @@ const addReplica = defineCommand({
         regionBytes: values.regionSize,
         poolBytes: values.poolSize,
         skipInitialSync: values.skipInitialSync,
+        writeIntent: !values.noWriteIntent,
       },
     });
     return startDevice(ctx, config, values);

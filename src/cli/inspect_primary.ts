@@ -15,6 +15,9 @@ import type { Context } from "./context.ts";
 import { exactSize as exact, rowsText as indented, timeText } from "./rows.ts";
 import { formatTable } from "./table.ts";
 
+/** Ranges of regions that are printed of a map; JSON has more. */
+const RANGES_SHOWN = 20;
+
 /** Prints the metadata of a primary; exit code 3 when no superblock can be used. */
 export async function runInspectPrimary(
   ctx: Context,
@@ -128,5 +131,14 @@ function mapText(map: MapReport): string {
   const head = `  ${map.name}: ${map.setRegions} of ${map.regionCount} regions set; ` +
     `${map.pages} ${map.pages === 1 ? "page" : "pages"}: ${pages}\n`;
   const damaged = map.damagedPages.map(({ page, reason }) => `    page ${page}: ${reason}\n`);
-  return head + damaged.join("");
+  return head + damaged.join("") + rangesText(map);
+}
+
+function rangesText({ setRanges, moreRanges }: MapReport): string {
+  if (setRanges.length === 0) return "";
+  const shown = setRanges.slice(0, RANGES_SHOWN).map(({ firstRegion, lastRegion }) =>
+    firstRegion === lastRegion ? `${firstRegion}` : `${firstRegion}-${lastRegion}`
+  );
+  const more = moreRanges || setRanges.length > RANGES_SHOWN ? ", …" : "";
+  return `    regions ${shown.join(", ")}${more}\n`;
 }

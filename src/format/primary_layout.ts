@@ -73,6 +73,20 @@ export function regionPageOffset(
   return mapOffsetBytes + (copy * layout.mapPages + page) * PAGE_BYTES;
 }
 
+/** Where a map lies: two copies of `copyBytes`, one after the other. */
+export interface MapPlace {
+  readonly offsetBytes: number;
+  readonly copyBytes: number;
+}
+
+/** The place of the dirty map, for those who write its pages. */
+export function dirtyMapPlace(layout: PrimaryLayout): MapPlace {
+  return {
+    offsetBytes: layout.dirtyMapOffsetBytes,
+    copyBytes: layout.mapPages * PAGE_BYTES,
+  };
+}
+
 /** Start and length of a region on the device; the last region may be short. */
 export function regionRange(layout: PrimaryLayout, region: number): [number, number] {
   const start = region * layout.regionBytes;

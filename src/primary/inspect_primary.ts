@@ -15,16 +15,9 @@ import {
   type Area,
   type PrimaryLayout,
   primaryLayout,
-  regionPageOffset,
   superblockOffsets,
 } from "../format/primary_layout.ts";
-import {
-  chooseRegionPage,
-  REGION_MAP_COPIES,
-  type RegionMapName,
-  regionsOfPage,
-  testRegion,
-} from "../format/region_map.ts";
+import { type RegionMapName, REGIONS_PER_PAGE, testRegion } from "../format/region_map.ts";
 import { PAGE_BYTES, type PageVerdict } from "../format/sealed_page.ts";
 import {
   chooseSuperblock,
@@ -33,9 +26,10 @@ import {
   SuperblockRecord,
 } from "../format/superblock.ts";
 import type { Disk } from "./disk.ts";
+import { readPages, readRegionMap } from "./region_map_pages.ts";
 
-/** Pages of a map that are read at once. */
-const MAP_CHUNK_PAGES = 256;
+/** Ranges of regions that a report lists. */
+const RANGES_MAX = 1000;
 
 /** A page and what became of it. `value`: its contents where it is whole. */
 export interface PageReport<T> {
@@ -59,6 +53,9 @@ export interface MapReport {
   readonly damagedPages: readonly { readonly page: number; readonly reason: string }[];
   /** Regions whose bit is set, of the pages that are valid. */
   readonly setRegions: number;
+  /** Which these are: the first ranges, up to a limit. */
+  readonly setRanges: readonly { readonly firstRegion: number; readonly lastRegion: number }[];
+  readonly moreRanges: boolean;
   readonly regionCount: number;
 }
 
@@ -185,65 +182,51 @@ async function inspectMap(
   disk: Disk,
   { layout, uuid, name }: { layout: PrimaryLayout; uuid: string; name: RegionMapName },
 ): Promise<MapReport> {
-  const start = name === "dirty" ? layout.dirtyMapOffsetBytes : layout.missingMapOffsetBytes;
   const counts = { validPages: 0, absentPages: 0, setRegions: 0 };
   const damagedPages: { page: number; reason: string }[] = [];
-  for (let first = 0; first < layout.mapPages; first += MAP_CHUNK_PAGES) {
-    const count = Math.min(MAP_CHUNK_PAGES, layout.mapPages - first);
-    const halves = await Promise.all(
-      Array.from(
-        { length: REGION_MAP_COPIES },
-        (_, copy) => readPages(disk, regionPageOffset(layout, start, { page: first, copy }), count),
-      ),
-    );
-    for (let i = 0; i < count; i++) {
-      const page = first + i;
-      // The maps are sized for the whole primary: pages beyond a smaller device stay unused.
-      const regionCount = Math.max(0, regionsOfPage(layout.regionCount, page));
-      const expected = { uuid, map: name, page, regionCount };
-      const verdict = chooseRegionPage(halves.map((half) => half[i]), expected);
-      if (verdict.kind === "valid") {
-        counts.validPages++;
-        counts.setRegions += countRegions(verdict.page.bits, regionCount);
-      } else if (verdict.kind === "absent") counts.absentPages++;
-      else damagedPages.push({ page, reason: verdict.reason });
-    }
+  const ranges = new RangeList();
+  const map = readRegionMap(disk, layout, { uuid, map: name, pageCount: layout.mapPages });
+  for await (const { page, regionCount, verdict } of map) {
+    if (verdict.kind === "valid") {
+      counts.validPages++;
+      const { bits } = verdict.page;
+      for (let region = 0; region < regionCount; region++) {
+        if (testRegion(bits, region)) ranges.add(page * REGIONS_PER_PAGE + region);
+      }
+    } else if (verdict.kind === "absent") counts.absentPages++;
+    else damagedPages.push({ page, reason: verdict.reason });
   }
+  counts.setRegions = ranges.count;
   return {
     name,
     pages: layout.mapPages,
     ...counts,
     damagedPages,
+    setRanges: ranges.ranges,
+    moreRanges: ranges.more,
     regionCount: layout.regionCount,
   };
 }
 
-function countRegions(bits: Uint8Array, regionCount: number): number {
-  let count = 0;
-  for (let region = 0; region < regionCount; region++) {
-    if (testRegion(bits, region)) count++;
+/** Gathers ascending regions into ranges: the first RANGES_MAX of them. */
+class RangeList {
+  readonly ranges: { firstRegion: number; lastRegion: number }[] = [];
+  count = 0;
+  /** Whether there are more ranges than are listed. */
+  more = false;
+
+  add(region: number): void {
+    this.count++;
+    const last = this.ranges.at(-1);
+    if (last !== undefined && !this.more && last.lastRegion + 1 === region) {
+      last.lastRegion = region;
+    } else if (this.ranges.length < RANGES_MAX) {
+      this.ranges.push({ firstRegion: region, lastRegion: region });
+    } else this.more = true;
   }
-  return count;
 }
 
 /** Null when the disk refuses. */
 async function readPage(disk: Disk, offsetBytes: number): Promise<Uint8Array | null> {
   return (await readPages(disk, offsetBytes, 1))[0];
-}
-
-/** Pages in a row; where they can't be read together, each on its own. */
-async function readPages(
-  disk: Disk,
-  offsetBytes: number,
-  count: number,
-): Promise<(Uint8Array | null)[]> {
-  const starts = Array.from({ length: count }, (_, i) => i * PAGE_BYTES);
-  try {
-    const bytes = await disk.read(offsetBytes, count * PAGE_BYTES);
-    return starts.map((start) => bytes.subarray(start, start + PAGE_BYTES));
-  } catch (error) {
-    if (!(error instanceof ReplicaError)) throw error;
-    if (count === 1) return [null];
-    return await Promise.all(starts.map((start) => readPage(disk, offsetBytes + start)));
-  }
 }

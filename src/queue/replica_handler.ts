@@ -1,8 +1,8 @@
 // The io-replica target: what one queue does with a request.
 //
 //   READ, FLUSH    primary, then acknowledge
-//   WRITE          lock -> primary -> capture -> unlock -> acknowledge
-//   DISCARD, ZERO  lock -> zero the primary -> capture -> unlock -> acknowledge
+//   WRITE          lock -> gate -> primary -> capture -> unlock -> acknowledge
+//   DISCARD, ZERO  lock -> gate -> zero the primary -> capture -> unlock -> acknowledge
 //
 // Invariants:
 // 1. R1: a request is captured - it takes its place in the pool - after the primary succeeded and
@@ -14,18 +14,21 @@
 // 3. The pool only ever holds whole replica blocks. What a request covers in part is read back from
 //    the primary under the lock; so is what a failed request may have changed: capture follows the
 //    primary's bytes, never the guest's hopes.
-// 4. A tag is in one place: with the kernel, in flight on the primary, or in one of the two Waiters.
+// 4. R4: nothing changes the primary before the gate has seen its regions in the primary's dirty map
+//    (intent_gate.ts). From there until its capture the change is counted.
+// 5. A tag is in one place: with the kernel, in flight on the primary, or in one of the three Waiters.
+//    Only a tag that waits at the gate may have an I/O in flight besides: a page of the map.
 //
 // Hot path: no allocation, no await, no exception, no system call of its own.
 
 import { EOPNOTSUPP } from "../../ffi/errno.ts";
 import { hitNow } from "../base/failpoints.ts";
 import { SECTOR } from "../base/units.ts";
+import type { MapPlace } from "../format/primary_layout.ts";
 import { QUEUE_COUNTER as COUNTER, queueCounters } from "../shared/counters.ts";
 import { ringIfAsleep, ringReplicator } from "../shared/bell.ts";
 import type { Doorbells } from "../shared/doorbells.ts";
-import { IntervalLock } from "../shared/interval_lock.ts";
-import { QUEUE_WORD, queueWord, type SharedViews, WORD } from "../shared/layout.ts";
+import { type SharedViews, WORD } from "../shared/layout.ts";
 import {
   UBLK_IO_F_FUA,
   UBLK_IO_F_NOUNMAP,
@@ -35,10 +38,12 @@ import {
   UBLK_IO_OP_WRITE,
   UBLK_IO_OP_WRITE_ZEROES,
 } from "../ublk/uapi.ts";
+import { BlockLocks } from "./block_locks.ts";
 import { Capture, HEAD_EDGE, TAIL_EDGE } from "./capture.ts";
 import type { RequestHandler } from "./handler.ts";
+import { IntentGate } from "./intent_gate.ts";
 import { countRequest, countResult } from "./request_counters.ts";
-import type { TargetQueue } from "./target_queue.ts";
+import type { RequestQueue } from "./request_queue.ts";
 import { Waiters } from "./waiters.ts";
 
 // Stages of a tag: which of its I/Os on the primary has completed.
@@ -47,21 +52,7 @@ const STAGE_FLUSH = 2;
 const STAGE_CHANGE = 3;
 const STAGE_READ_BACK = 4;
 const STAGE_EDGE = 5;
-
-/** What the handler uses of its TargetQueue; the model test stands in for it. */
-export type RequestQueue = Pick<
-  TargetQueue,
-  | "op"
-  | "flags"
-  | "locate"
-  | "offsetBytes"
-  | "sectors"
-  | "finish"
-  | "readPrimary"
-  | "writePrimary"
-  | "flushPrimary"
-  | "zeroPrimary"
->;
+const STAGE_INTENT = 6;
 
 export interface ReplicaHandlerOptions {
   readonly qid: number;
@@ -70,6 +61,8 @@ export interface ReplicaHandlerOptions {
   readonly doorbells: Doorbells;
   /** A full pool holds writes back (`--congestion block`) instead of leaving them to resync. */
   readonly waitsForRoom: boolean;
+  /** Where the dirty map lies; null: all of it was set at the start and stays so. */
+  readonly dirtyMap: MapPlace | null;
 }
 
 export class ReplicaHandler implements RequestHandler {
@@ -79,11 +72,11 @@ export class ReplicaHandler implements RequestHandler {
   readonly #counters: Float64Array;
   readonly #doorbells: Doorbells;
   readonly #capture: Capture;
-  readonly #lock: IntervalLock;
-  readonly #queues: number;
+  readonly #locks: BlockLocks;
+  readonly #gate: IntentGate;
   readonly #unitBytes: number;
+  readonly #regionBlocks: number;
   readonly #strideBytes: number;
-  readonly #lockWaiters: Waiters;
   readonly #poolWaiters: Waiters;
 
   // Per tag. Blocks are doubles: a device may have more than 2^31 of them.
@@ -92,7 +85,7 @@ export class ReplicaHandler implements RequestHandler {
   readonly #result: Int32Array;
   readonly #edgesPending: Int32Array;
   readonly #edgeFailed: Int32Array;
-  /** The whole blocks that the request touches: what is locked and captured. */
+  /** The whole blocks that the request touches: what is locked (BlockLocks) and captured. */
   readonly #firstBlock: Float64Array;
   readonly #blockCount: Float64Array;
   /** First block that is not captured yet. */
@@ -100,39 +93,30 @@ export class ReplicaHandler implements RequestHandler {
 
   constructor(options: ReplicaHandlerOptions) {
     const { qid, queue, views, doorbells } = options;
-    const { depth, queues, unitBytes, tagStrideBytes } = views.layout;
+    const { depth, unitBytes, tagStrideBytes, regionBytes } = views.layout;
     this.#qid = qid;
     this.#queue = queue;
     this.#words = views.words;
     this.#counters = views.counters.subarray(queueCounters(qid));
     this.#doorbells = doorbells;
     this.#capture = new Capture(views, qid, options.waitsForRoom);
-    this.#lock = new IntervalLock(views);
-    this.#queues = queues;
+    this.#locks = new BlockLocks(views, qid, doorbells);
+    this.#gate = new IntentGate({ ...options, stage: STAGE_INTENT });
     this.#unitBytes = unitBytes;
+    this.#regionBlocks = regionBytes / unitBytes;
     this.#strideBytes = tagStrideBytes;
-    const own = queueWord(qid);
-    this.#lockWaiters = new Waiters(views.words, {
-      allWord: WORD.lockWaiters,
-      ownWord: own + QUEUE_WORD.lockWaiters,
-      depth,
-    });
-    this.#poolWaiters = new Waiters(views.words, {
-      allWord: WORD.poolWaiters,
-      ownWord: own + QUEUE_WORD.poolWaiters,
-      depth,
-    });
+    this.#poolWaiters = new Waiters(views, qid, "poolWaiters");
     this.#op = new Int32Array(depth);
     this.#result = new Int32Array(depth);
     this.#edgesPending = new Int32Array(depth);
     this.#edgeFailed = new Int32Array(depth);
-    this.#firstBlock = new Float64Array(depth);
-    this.#blockCount = new Float64Array(depth);
+    this.#firstBlock = this.#locks.first;
+    this.#blockCount = this.#locks.count;
     this.#cursor = new Float64Array(depth);
   }
 
   get parked(): number {
-    return this.#lockWaiters.count + this.#poolWaiters.count;
+    return this.#locks.waiting + this.#gate.waiting + this.#poolWaiters.count;
   }
 
   /** A new request for `tag` stands in the queue's descriptors. */
@@ -179,6 +163,10 @@ export class ReplicaHandler implements RequestHandler {
         if (this.#edgeFailed[tag] !== 0) this.#readBack(tag);
         else this.#toPool(tag);
         return;
+      case STAGE_INTENT:
+        this.#gate.written(tag, res);
+        this.#retryGate();
+        return;
       default:
         // Blocks that the primary cannot read have no content that a replica could miss.
         if (res < 0) this.#captured(tag);
@@ -186,11 +174,12 @@ export class ReplicaHandler implements RequestHandler {
     }
   }
 
-  /** The doorbell rang: another room made room in the pool or released a lock. */
+  /** The doorbell rang: another room made room in the pool, released a lock or wrote a page. */
   wake(): void {
     this.#doorbells.heard(this.#qid);
     this.#retryPool();
     this.#retryLocks();
+    this.#retryGate();
   }
 
   // ---- lock ----
@@ -204,37 +193,50 @@ export class ReplicaHandler implements RequestHandler {
     this.#firstBlock[tag] = first;
     this.#blockCount[tag] = end - first;
     this.#cursor[tag] = first;
-    if (this.#lock.tryLock(first, end - first)) {
-      this.#submit(tag);
+    if (this.#locks.take(tag)) {
+      this.#toGate(tag);
       return;
     }
     this.#counters[COUNTER.lockWaits]++;
-    this.#lockWaiters.park(tag);
     this.#retryLocks();
   }
 
-  /** Submits every parked request that can have its lock now. */
+  /** Lets every parked request go on that can have its lock now. */
   #retryLocks(): void {
-    const waiters = this.#lockWaiters;
-    for (let left = waiters.count; left > 0; left--) {
-      const tag = waiters.front();
-      if (this.#lock.tryLock(this.#firstBlock[tag], this.#blockCount[tag])) {
-        waiters.unpark();
-        this.#submit(tag);
-      } else {
-        waiters.rotate();
-      }
+    for (let left = this.#locks.waiting; left > 0; left--) {
+      const tag = this.#locks.retryFront();
+      if (tag >= 0) this.#toGate(tag);
     }
   }
 
   #unlock(tag: number): void {
-    this.#lock.unlock(this.#firstBlock[tag], this.#blockCount[tag]);
-    if (Atomics.load(this.#words, WORD.lockWaiters) === 0) return;
-    if (this.#lockWaiters.count > 0) this.#retryLocks();
-    for (let qid = 0; qid < this.#queues; qid++) {
-      if (qid === this.#qid) continue;
-      const word = queueWord(qid) + QUEUE_WORD.lockWaiters;
-      if (Atomics.load(this.#words, word) > 0) this.#doorbells.ring(qid);
+    this.#locks.release(tag);
+    if (this.#locks.waiting > 0) this.#retryLocks();
+  }
+
+  // ---- gate ----
+
+  #toGate(tag: number): void {
+    const first = this.#firstBlock[tag];
+    const last = first + this.#blockCount[tag] - 1;
+    const regionBlocks = this.#regionBlocks;
+    const firstRegion = Math.floor(first / regionBlocks);
+    if (this.#gate.pass(tag, firstRegion, Math.floor(last / regionBlocks))) this.#submit(tag);
+  }
+
+  #retryGate(): void {
+    const gate = this.#gate;
+    for (let left = gate.waiting; left > 0; left--) {
+      const tag = gate.retryFront();
+      if (tag < 0) continue;
+      if (gate.verdict === 0) {
+        // It may have written a page meanwhile.
+        this.#queue.locate(tag);
+        this.#submit(tag);
+      } else {
+        this.#unlock(tag);
+        this.#acknowledge(tag, gate.verdict);
+      }
     }
   }
 
@@ -365,6 +367,7 @@ export class ReplicaHandler implements RequestHandler {
 
   #done(tag: number): void {
     hitNow("queue.after-capture");
+    this.#gate.leave(tag);
     this.#unlock(tag);
     this.#acknowledge(tag, this.#result[tag]);
   }

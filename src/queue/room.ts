@@ -2,7 +2,8 @@
 // Called by workers/queue_worker.ts; made from plain data, so that it can be posted to the worker.
 
 import { openLibc, PR_SET_IO_FLUSHER } from "../../ffi/libc.ts";
-import { SharedArea, type SharedAreaHandle } from "../../ffi/memory.ts";
+import { addressOf, SharedArea, type SharedAreaHandle } from "../../ffi/memory.ts";
+import type { MapPlace } from "../format/primary_layout.ts";
 import { UblkQueue } from "../ublk/queue.ts";
 import { Ring } from "../ublk/ring.ts";
 import { Doorbells } from "../shared/doorbells.ts";
@@ -27,6 +28,8 @@ export type QueueTarget =
     /** The doorbells of all queues. */
     readonly doorbellFds: readonly number[];
     readonly waitsForRoom: boolean;
+    /** Where the primary's dirty map lies; null: all of it was set at the start and stays so. */
+    readonly dirtyMap: MapPlace | null;
   };
 
 export interface QueueRoomOptions {
@@ -74,8 +77,7 @@ export class QueueRoom {
     });
     try {
       const queue = UblkQueue.open({ ...options, ring, bufferAddress: buffers.address });
-      const primaryFd = options.target.type === "null" ? -1 : options.target.primaryFd;
-      const target = new TargetQueue({ ring, queue, primaryFd });
+      const target = openTarget(options.target, ring, queue);
       const handler = openHandler(options.target, target, options.queueId);
       const control = new Int32Array(options.control);
       const { doorbellFd } = options;
@@ -111,6 +113,14 @@ export class QueueRoom {
   }
 }
 
+function openTarget(target: QueueTarget, ring: Ring, queue: UblkQueue): TargetQueue {
+  const primaryFd = target.type === "null" ? -1 : target.primaryFd;
+  if (target.type !== "replica") return new TargetQueue({ ring, queue, primaryFd });
+  // The memory never moves, and the handler keeps it reachable.
+  const { staging } = sharedViews(target.shared, target.layout).intent;
+  return new TargetQueue({ ring, queue, primaryFd, stagingAddress: addressOf(staging) });
+}
+
 function openHandler(target: QueueTarget, queue: TargetQueue, qid: number): RequestHandler {
   switch (target.type) {
     case "null":
@@ -126,6 +136,7 @@ function openHandler(target: QueueTarget, queue: TargetQueue, qid: number): Requ
         views,
         doorbells,
         waitsForRoom: target.waitsForRoom,
+        dirtyMap: target.dirtyMap,
       });
     }
   }

@@ -12,8 +12,10 @@
 
 import { EIO, EOPNOTSUPP } from "../../ffi/errno.ts";
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from "../../ffi/libc.ts";
+import { high32, low32 } from "../../ffi/memory.ts";
 import { invariant } from "../base/assert.ts";
 import { SECTOR } from "../base/units.ts";
+import { PAGE_BYTES } from "../format/sealed_page.ts";
 import type { UblkQueue } from "../ublk/queue.ts";
 import {
   IORING_FSYNC_DATASYNC,
@@ -52,6 +54,8 @@ export interface TargetQueueOptions {
   readonly queue: RequestSource;
   /** The open primary, or -1 for a target that has none. */
   readonly primaryFd: number;
+  /** Where the pages of the dirty map are kept ready, for a target that has one. */
+  readonly stagingAddress?: bigint;
 }
 
 export class TargetQueue {
@@ -60,6 +64,8 @@ export class TargetQueue {
   readonly #ring: Ring;
   readonly #queue: RequestSource;
   readonly #fd: number;
+  readonly #stagingLow: number;
+  readonly #stagingHigh: number;
 
   // Per slot: one I/O on the primary.
   readonly #slotTag: Int32Array;
@@ -68,7 +74,9 @@ export class TargetQueue {
   /** RWF_* of a write; the FALLOC_FL_* mode of a zeroing. */
   readonly #slotFlags: Int32Array;
   readonly #slotOffset: Float64Array;
-  /** Where the I/O's bytes stand in the tag's buffer. */
+  /** Whether the I/O's bytes stand in the tag's buffer or among the staged pages. */
+  readonly #slotStaged: Int32Array;
+  /** Where they stand there. */
   readonly #slotSkip: Int32Array;
   readonly #slotLength: Int32Array;
   readonly #slotDone: Int32Array;
@@ -83,6 +91,8 @@ export class TargetQueue {
     this.#ring = options.ring;
     this.#queue = options.queue;
     this.#fd = options.primaryFd;
+    this.#stagingLow = low32(options.stagingAddress ?? 0n);
+    this.#stagingHigh = high32(options.stagingAddress ?? 0n);
     this.offsetBytes = new Float64Array(options.queue.depth);
     const slots = options.queue.depth * SLOTS_PER_TAG;
     this.#slotTag = new Int32Array(slots);
@@ -90,6 +100,7 @@ export class TargetQueue {
     this.#slotOpcode = new Int32Array(slots);
     this.#slotFlags = new Int32Array(slots);
     this.#slotOffset = new Float64Array(slots);
+    this.#slotStaged = new Int32Array(slots);
     this.#slotSkip = new Int32Array(slots);
     this.#slotLength = new Int32Array(slots);
     this.#slotDone = new Int32Array(slots);
@@ -153,6 +164,16 @@ export class TargetQueue {
     this.#submitTransfer(slot);
   }
 
+  /** Writes staged page `page` of the dirty map to the tag's offset, onto stable storage. */
+  writePage(tag: number, stage: number, page: number): void {
+    const slot = this.#takeSlot(tag, stage, IORING_OP_WRITE, RWF_DSYNC);
+    this.#slotOffset[slot] = this.offsetBytes[tag];
+    this.#slotStaged[slot] = 1;
+    this.#slotSkip[slot] = page * PAGE_BYTES;
+    this.#slotLength[slot] = PAGE_BYTES;
+    this.#submitTransfer(slot);
+  }
+
   /** Brings everything that completed before to stable storage. */
   flushPrimary(tag: number, stage: number): void {
     const slot = this.#takeSlot(tag, stage, IORING_OP_FSYNC, 0);
@@ -197,6 +218,7 @@ export class TargetQueue {
     this.#slotStage[slot] = stage;
     this.#slotOpcode[slot] = opcode;
     this.#slotFlags[slot] = flags;
+    this.#slotStaged[slot] = 0;
     this.#slotDone[slot] = 0;
     return slot;
   }
@@ -206,8 +228,9 @@ export class TargetQueue {
     const done = this.#slotDone[slot];
     const offset = this.#slotOffset[slot] + done;
     const skip = this.#slotSkip[slot] + done;
-    const queue = this.#queue;
-    const addressLow = queue.bufferLow(tag);
+    const staged = this.#slotStaged[slot] !== 0;
+    const addressLow = staged ? this.#stagingLow : this.#queue.bufferLow(tag);
+    const addressHigh = staged ? this.#stagingHigh : this.#queue.bufferHigh(tag);
     const low = (addressLow + skip) | 0;
     // A buffer may lie across a 4 GiB border of the address space.
     const carry = (low >>> 0) < (addressLow >>> 0) ? 1 : 0;
@@ -217,7 +240,7 @@ export class TargetQueue {
       offset | 0,
       Math.floor(offset / TWO_32),
       low,
-      (queue.bufferHigh(tag) + carry) | 0,
+      (addressHigh + carry) | 0,
       this.#slotLength[slot] - done,
       this.#slotFlags[slot],
       userData(KIND_TARGET_IO, slot),

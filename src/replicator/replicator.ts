@@ -92,6 +92,7 @@ export class Replicator {
   #lastCutMs = -Infinity;
   #flushesCut = 0;
   #nice = 0;
+  #publishedPosition: number;
 
   constructor(options: ReplicatorOptions) {
     const { views } = options;
@@ -101,6 +102,12 @@ export class Replicator {
     this.#pool = new Pool(views);
     this.#collector = new Collector(views, this.#pool, options.batchBlocks);
     this.#bell = options.bell;
+    this.#publishedPosition = this.#pool.tail();
+  }
+
+  /** Every entry of the ring before it is in a published checkpoint. */
+  get publishedPosition(): number {
+    return this.#publishedPosition;
   }
 
   get state(): ReplicatorState {
@@ -263,6 +270,7 @@ export class Replicator {
     counters[COUNTER.committedBytes] += collected.batch.blockCount * this.#pool.unitBytes;
     counters[COUNTER.committedOperations] += collected.operations;
     counters[COUNTER.drainedBytes] += collected.units * this.#pool.unitBytes;
+    this.#publishedPosition = collected.endPosition;
     await hit("commit.before-release");
     this.#release(collected.endPosition);
     await hit("commit.after-release");

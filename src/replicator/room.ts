@@ -6,7 +6,9 @@
 import { reportOf } from "../base/error_report.ts";
 import { dataError, ReplicaError, usageError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
+import { roomLog } from "../base/log.ts";
 import { MiB } from "../base/units.ts";
+import { dirtyMapPlace } from "../format/primary_layout.ts";
 import { PrimaryMetadata } from "../primary/metadata.ts";
 import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
 import { HyperfileReader } from "../replica/hyperfile_reader.ts";
@@ -19,6 +21,7 @@ import { decideStartup } from "../replication/startup.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
 import { type SharedViews, sharedViews } from "../shared/layout.ts";
 import { initialSync } from "./initial_sync.ts";
+import { IntentCleaner } from "./intent_cleaner.ts";
 import { type CommitReceipt, Replicator } from "./replicator.ts";
 import type {
   ReplicatorReady,
@@ -42,10 +45,12 @@ export class ReplicatorRoom {
   readonly #views: SharedViews;
   readonly #counters: Float64Array;
   readonly #abort = new AbortController();
+  readonly #log = roomLog("replicator");
   #primary: RoomPrimary | null = null;
   #store: ObjectStore | null = null;
   #writer: HyperfileWriter | null = null;
   #replicator: Replicator | null = null;
+  #cleaner: IntentCleaner | null = null;
 
   constructor(
     options: ReplicatorRoomOptions,
@@ -86,6 +91,7 @@ export class ReplicatorRoom {
     if (startup.action === "full-sync") await this.#copy(this.#primary, metadata, this.#writer);
     this.#counters[COUNTER.lastCno] = this.#writer.lastCno;
     this.#replicator = this.#makeReplicator(metadata, this.#writer);
+    if (this.#options.writeIntent) this.#cleaner = this.#makeCleaner(metadata, this.#primary);
     return {
       cno: this.#writer.lastCno,
       startup: startup.action === "attach" ? "attached" : `copied the primary: ${startup.why}`,
@@ -96,7 +102,14 @@ export class ReplicatorRoom {
   async run(): Promise<boolean> {
     const replicator = this.#replicator;
     if (!replicator) throw new ReplicaError("closed", "Cannot replicate: the room is not open");
-    await replicator.run();
+    const cleaning = new AbortController();
+    const cleaned = this.#cleaner?.run(() => replicator.publishedPosition, cleaning.signal);
+    try {
+      await replicator.run();
+    } finally {
+      cleaning.abort();
+      await cleaned;
+    }
     return replicator.state === "stopped" && !this.#abort.signal.aborted;
   }
 
@@ -200,6 +213,18 @@ export class ReplicatorRoom {
       timeMs: clock.wallMs(),
       inodeEtag: writer.inodeEtag,
       segmentEtag: "",
+    });
+  }
+
+  #makeCleaner(metadata: PrimaryMetadata, primary: RoomPrimary): IntentCleaner {
+    const doorbells = this.#system.doorbells(this.#views);
+    return new IntentCleaner({
+      views: this.#views,
+      disk: primary.disk,
+      place: dirtyMapPlace(metadata.layout),
+      clock: this.#system.clock,
+      wakeQueues: () => doorbells.ringAll(),
+      onTrouble: ({ message }) => this.#log.warn("Cannot clear the dirty map", { error: message }),
     });
   }
 

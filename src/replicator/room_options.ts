@@ -20,6 +20,8 @@ export interface ReplicatorRoomOptions {
   readonly primaryState: PrimaryState;
   /** The operator said that a primary that was never copied holds nothing but zeros. */
   readonly skipInitialSync: boolean;
+  /** False: every region counts as dirty until the device is stopped. */
+  readonly writeIntent: boolean;
   readonly deviceSizeBytes: number;
   readonly replica: ReplicaLocation;
   /** Over what the AWS environment variables say. */

@@ -25,6 +25,10 @@ export const QUEUE_COUNTER = {
   captured: 13,
   /** Changes that were left to resync instead, whole or in part. */
   marked: 14,
+  /** Changes that waited until the primary's dirty map named their regions. */
+  intentWaits: 15,
+  /** Pages of the dirty map that were written for them. */
+  intentWrites: 16,
 } as const;
 
 /** Columns of the replicator's row. */

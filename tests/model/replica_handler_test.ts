@@ -5,6 +5,7 @@
 import { assert, assertEquals } from "../support/assert.ts";
 import { ModelQueue, type ModelRequest } from "../support/model_queue.ts";
 import { Prng, seedOf } from "../support/prng.ts";
+import { PAGE_BYTES } from "../../src/format/sealed_page.ts";
 import { SECTOR } from "../../src/base/units.ts";
 import { ReplicaHandler } from "../../src/queue/replica_handler.ts";
 import { Collector } from "../../src/replicator/collector.ts";
@@ -26,7 +27,8 @@ const SECTORS_PER_UNIT = UNIT / SECTOR;
 
 class World {
   readonly #random: Prng;
-  readonly #primary = new Uint8Array(BLOCKS * UNIT);
+  readonly #disk = new Uint8Array(BLOCKS * UNIT + 2 * PAGE_BYTES);
+  readonly #primary = this.#disk.subarray(0, BLOCKS * UNIT);
   readonly #replica = new Uint8Array(BLOCKS * UNIT);
   readonly #rung = new Set<number>();
   readonly #queues: { queue: ModelQueue; handler: ReplicaHandler }[] = [];
@@ -60,10 +62,18 @@ class World {
     this.#doorbells = new Doorbells(views, fds, (fd) => this.#rung.add(fd));
     for (const qid of fds) {
       const random = this.#random;
-      const queue = new ModelQueue(views, { qid, primary: this.#primary, random, failOneIn });
-      const doorbells = this.#doorbells;
-      const handler = new ReplicaHandler({ qid, queue, views, doorbells, waitsForRoom: true });
-      this.#queues.push({ queue, handler });
+      const queue = new ModelQueue(views, { qid, primary: this.#disk, random, failOneIn });
+      this.#queues.push({
+        queue,
+        handler: new ReplicaHandler({
+          qid,
+          queue,
+          views,
+          doorbells: this.#doorbells,
+          waitsForRoom: true,
+          dirtyMap: { offsetBytes: BLOCKS * UNIT, copyBytes: PAGE_BYTES },
+        }),
+      });
     }
   }
 
@@ -77,7 +87,9 @@ class World {
     assertEquals(this.#replica, this.#primary);
     assertEquals(this.#pool.usedUnits(), 0);
     assert(this.#locks.every((word) => word === 0), "every lock is released");
-    assertEquals([this.#words[WORD.lockWaiters], this.#words[WORD.poolWaiters]], [0, 0]);
+    const { lockWaiters, poolWaiters, intentWaiters } = WORD;
+    const waiting = [lockWaiters, poolWaiters, intentWaiters].map((word) => this.#words[word]);
+    assertEquals(waiting, [0, 0, 0]);
     for (const { handler } of this.#queues) assertEquals(handler.parked, 0);
   }
 

@@ -15,7 +15,9 @@ import { LoopHandler } from "../../src/queue/loop_handler.ts";
 import { NullHandler } from "../../src/queue/null_handler.ts";
 import { ReplicaHandler } from "../../src/queue/replica_handler.ts";
 import { TargetQueue } from "../../src/queue/target_queue.ts";
-import { MiB } from "../../src/base/units.ts";
+import { alignUp, MiB } from "../../src/base/units.ts";
+import type { MapPlace } from "../../src/format/primary_layout.ts";
+import { PAGE_BYTES } from "../../src/format/sealed_page.ts";
 import { COUNTER_ROW } from "../../src/shared/layout.ts";
 import { Doorbells } from "../../src/shared/doorbells.ts";
 import {
@@ -25,6 +27,7 @@ import {
   type SharedViews,
   sharedViews,
 } from "../../src/shared/layout.ts";
+import { IntentMap } from "../../src/shared/intent_map.ts";
 import { ENTRY_EMPTY, ENTRY_ZERO, Pool } from "../../src/shared/pool.ts";
 import { Ring } from "../../src/ublk/ring.ts";
 import { EndlessQueue, type RequestKind } from "./endless_queue.ts";
@@ -42,6 +45,10 @@ export interface HotLoopOptions {
   readonly warmUp: number;
   readonly operations: number;
   readonly poolBytes: number;
+  /** False: the primary's dirty map is not kept. */
+  readonly writeIntent?: boolean;
+  /** Takes all marks off the dirty map every so many operations; 0: never. */
+  readonly forgetEvery?: number;
   /** Makes one small object every so many operations; 0: none. Shows that the measure sees it. */
   readonly garbageEvery?: number;
 }
@@ -117,9 +124,20 @@ class Course {
   readonly #drain: PoolDrain | null;
   readonly #end: number;
   readonly #garbageEvery: number;
+  readonly #forgetEvery: number;
+  readonly #map: IntentMap;
   garbage: unknown = null;
 
-  constructor(options: HotLoopOptions, drain: PoolDrain | null, doorbellFd: number) {
+  constructor(
+    options: HotLoopOptions,
+    { drain, views, doorbellFd }: {
+      drain: PoolDrain | null;
+      views: SharedViews;
+      doorbellFd: number;
+    },
+  ) {
+    this.#map = new IntentMap(views);
+    this.#forgetEvery = options.forgetEvery ?? 0;
     this.#options = options;
     this.doorbellFd = doorbellFd;
     this.#garbageEvery = options.garbageEvery ?? 0;
@@ -129,6 +147,9 @@ class Course {
 
   onAnswer(answered: number): boolean {
     if (answered % DRAIN_EVERY === 0) this.#drain?.drain();
+    if (this.#forgetEvery > 0 && answered % this.#forgetEvery === 0) {
+      for (let page = 0; page < this.#map.pages; page++) this.#map.forgetPage(page);
+    }
     if (this.#garbageEvery > 0 && answered % this.#garbageEvery === 0) this.garbage = { answered };
     if (answered === this.#options.warmUp) {
       collectGarbage();
@@ -153,7 +174,7 @@ function openHandler(
   type: HotLoopOptions["handler"],
   queue: TargetQueue,
   views: SharedViews,
-  doorbellFd: number,
+  { doorbellFd, dirtyMap }: { doorbellFd: number; dirtyMap: MapPlace | null },
 ): RequestHandler {
   const row = new Float64Array(new SharedArrayBuffer(COUNTER_ROW * 8));
   switch (type) {
@@ -163,7 +184,7 @@ function openHandler(
       return new LoopHandler(queue, row);
     case "replica": {
       const doorbells = Doorbells.ofEventfds(views, [doorbellFd]);
-      return new ReplicaHandler({ qid: 0, queue, views, doorbells, waitsForRoom: true });
+      return new ReplicaHandler({ qid: 0, queue, views, doorbells, waitsForRoom: true, dirtyMap });
     }
   }
 }
@@ -179,6 +200,11 @@ export function hotLoopLayout(options: HotLoopOptions): SharedLayout {
     regionBytes: 8 * MiB,
     deviceSizeBytes: options.startBytes + options.spanBytes,
   });
+}
+
+function placeBehindDevice({ deviceSizeBytes, intentPages }: SharedLayout): MapPlace {
+  const copyBytes = intentPages * PAGE_BYTES;
+  return { offsetBytes: alignUp(deviceSizeBytes, PAGE_BYTES), copyBytes };
 }
 
 /** An eventfd that a queue can be woken by. */
@@ -200,7 +226,11 @@ export function runHotLoop(options: HotLoopOptions, given?: HotLoopPool): HotLoo
     deferTaskRun: true,
   });
   const drain = given ? null : new PoolDrain(views);
-  const course = new Course(options, drain, given?.doorbellFd ?? openDoorbell());
+  const course = new Course(options, {
+    drain,
+    views,
+    doorbellFd: given?.doorbellFd ?? openDoorbell(),
+  });
   const queue = new EndlessQueue({
     ring,
     depth,
@@ -211,9 +241,11 @@ export function runHotLoop(options: HotLoopOptions, given?: HotLoopPool): HotLoo
     bufferStrideBytes: layout.tagStrideBytes,
     onAnswer: (answered) => course.onAnswer(answered),
   });
-  const target = new TargetQueue({ ring, queue, primaryFd });
+  const stagingAddress = addressOf(views.intent.staging);
+  const target = new TargetQueue({ ring, queue, primaryFd, stagingAddress });
   const { control, doorbellFd } = course;
-  const handler = openHandler(options.handler, target, views, doorbellFd);
+  const dirtyMap = options.writeIntent === false ? null : placeBehindDevice(layout);
+  const handler = openHandler(options.handler, target, views, { doorbellFd, dirtyMap });
   const loop = new QueueLoop({ ring, queue, target, handler, doorbellFd, control });
   loop.prime();
   loop.run();

@@ -1,10 +1,11 @@
 // A stand-in for a queue's TargetQueue: requests come from the test, I/O on a primary in memory takes
 // effect and completes in an order that the seed decides, and may fail half way.
 
-import type { RequestQueue } from "../../src/queue/replica_handler.ts";
+import type { RequestQueue } from "../../src/queue/request_queue.ts";
 import type { RequestHandler } from "../../src/queue/handler.ts";
 import type { SharedViews } from "../../src/shared/layout.ts";
 import { SECTOR } from "../../src/base/units.ts";
+import { PAGE_BYTES } from "../../src/format/sealed_page.ts";
 import { assert } from "./assert.ts";
 import type { Prng } from "./prng.ts";
 
@@ -35,6 +36,7 @@ export class ModelQueue implements RequestQueue {
   readonly #primary: Uint8Array;
   readonly #memory: Uint8Array;
   readonly #bufferOffset: number;
+  readonly #stagingOffset: number;
   readonly #strideBytes: number;
   /** One change of the primary in so many fails half way; 0: none. Reads never fail. */
   readonly #failOneIn: number;
@@ -43,7 +45,8 @@ export class ModelQueue implements RequestQueue {
     views: SharedViews,
     options: { qid: number; primary: Uint8Array; random: Prng; failOneIn: number },
   ) {
-    const { depth, tagStrideBytes, tagBuffersOffset } = views.layout;
+    const { depth, tagStrideBytes, tagBuffersOffset, stagingOffset } = views.layout;
+    this.#stagingOffset = stagingOffset;
     this.offsetBytes = new Float64Array(depth);
     this.#requests = Array(depth).fill(null);
     this.#random = options.random;
@@ -123,6 +126,17 @@ export class ModelQueue implements RequestQueue {
     const sectors = length / SECTOR;
     this.#submit(tag, stage, length, () => this.#write(tag, offset, sectors), () => {
       this.#write(tag, offset, this.#random.below(sectors + 1));
+    });
+  }
+
+  /** The map's place lies on the same primary, behind the device. */
+  writePage(tag: number, stage: number, page: number): void {
+    const offset = this.offsetBytes[tag];
+    const at = this.#stagingOffset + page * PAGE_BYTES;
+    const write = (length: number) =>
+      this.#primary.set(this.#memory.subarray(at, at + length), offset);
+    this.#submit(tag, stage, PAGE_BYTES, () => write(PAGE_BYTES), () => {
+      write(this.#random.below(PAGE_BYTES / SECTOR + 1) * SECTOR);
     });
   }
 

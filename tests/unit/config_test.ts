@@ -46,6 +46,7 @@ Deno.test("deviceConfig() fills in, normalises and freezes", () => {
     regionBytes: null,
     poolBytes: GiB,
     skipInitialSync: false,
+    writeIntent: true,
   });
   assertEquals([config.logicalBlockBytes, config.deviceSizeBytes], [null, null]);
   assertEquals(isDeeplyFrozen(config), true);

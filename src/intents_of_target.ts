@@ -1,0 +1,74 @@
+// What the main room does with the primary's dirty map: reads it before the start, makes sure of it
+// before the queues rely on it, and empties it after a clean stop.
+//
+// Order at a clean stop: drained -> primary flushed -> map emptied -> marked clean. A power cut before the
+// map is empty leaves regions that are resynced for nothing; one before `clean` an active device
+// without dirty regions, which is what it is. Were it marked clean first, `clean` would not imply
+// that the map is empty.
+
+import type { Clock } from "./base/clock.ts";
+import type { roomLog } from "./base/log.ts";
+import { dirtyMapPlace, type MapPlace } from "./format/primary_layout.ts";
+import { type DirtyMap, readDirtyMap } from "./primary/dirty_map.ts";
+import type { Disk } from "./primary/disk.ts";
+import type { PrimaryMetadata } from "./primary/metadata.ts";
+import { clearAllIntents, declareAllDirty, loadIntents } from "./replicator/intent_pages.ts";
+import type { SharedViews } from "./shared/layout.ts";
+
+export interface TargetIntentsOptions {
+  readonly views: SharedViews;
+  readonly disk: Disk;
+  readonly metadata: PrimaryMetadata;
+  readonly clock: Clock;
+  readonly log: Pick<ReturnType<typeof roomLog>, "warn">;
+  /** False: every region counts as dirty until the device is stopped. */
+  readonly kept: boolean;
+}
+
+export class TargetIntents {
+  readonly #options: TargetIntentsOptions;
+  readonly #place: MapPlace;
+  readonly #loaded: DirtyMap;
+
+  private constructor(options: TargetIntentsOptions, loaded: DirtyMap) {
+    this.#options = options;
+    this.#place = dirtyMapPlace(options.metadata.layout);
+    this.#loaded = loaded;
+  }
+
+  /** Brings the map into the shared memory, before any other room sees that. Writes nothing. */
+  static async load(options: TargetIntentsOptions): Promise<TargetIntents> {
+    const { disk, metadata, views } = options;
+    const loaded = await readDirtyMap(disk, metadata.layout, metadata.superblock.uuid);
+    loadIntents(views, loaded);
+    return new TargetIntents(options, loaded);
+  }
+
+  /** For the queues; null: nothing is to be kept. */
+  get place(): MapPlace | null {
+    return this.#options.kept ? this.#place : null;
+  }
+
+  /** Before the queues start: what the memory says, the primary says too. */
+  async declare(): Promise<void> {
+    const { pages, doubtful } = this.#loaded;
+    for (const { page, reason } of doubtful) {
+      this.#options.log.warn("A page of the dirty map is damaged: its regions count as dirty", {
+        page,
+        reason,
+      });
+    }
+    const declared = this.#options.kept ? doubtful : pages;
+    await declareAllDirty(this.#writing(), declared.map(({ page }) => page));
+  }
+
+  /** After a drained stop and a flush of the primary. */
+  async clear(): Promise<void> {
+    await clearAllIntents(this.#writing());
+  }
+
+  #writing() {
+    const { views, disk, clock } = this.#options;
+    return { views, disk, place: this.#place, clock };
+  }
+}

@@ -1,0 +1,84 @@
+// The dirty map of a primary: made empty by format, read at the start.
+//
+// What a page says when not all is well, and why:
+// - one copy torn, the other whole: the whole one. The torn update never completed, so nothing relied
+//   on it; had it been an update that takes marks away, the older copy only says more.
+// - no copy whole, or never written: every region of the page is dirty. Format writes the first copy of
+//   every page, so that the very first update may be torn without that.
+// - a copy that the disk refuses to give: every region is dirty, since that copy may be the newer one.
+//
+// Callers: format, the start of a device.
+
+import { type PrimaryLayout, regionPageOffset } from "../format/primary_layout.ts";
+import {
+  emptyRegionPage,
+  encodeRegionPage,
+  regionMapPages,
+  type RegionPage,
+  regionsOfPage,
+  setRegion,
+} from "../format/region_map.ts";
+import { PAGE_BYTES } from "../format/sealed_page.ts";
+import type { Disk } from "./disk.ts";
+import { readRegionMap } from "./region_map_pages.ts";
+
+/** Pages that are written at once. */
+const CHUNK_PAGES = 256;
+
+/** A page of which not all is known. Its bits are all set; what the primary holds may say less. */
+export interface DoubtfulPage {
+  readonly page: number;
+  readonly reason: string;
+}
+
+export interface DirtyMap {
+  /** Every page of the device, in order. */
+  readonly pages: readonly RegionPage[];
+  /** To be written again before anybody relies on them. */
+  readonly doubtful: readonly DoubtfulPage[];
+}
+
+export async function readDirtyMap(
+  disk: Disk,
+  layout: PrimaryLayout,
+  uuid: string,
+): Promise<DirtyMap> {
+  const pages: RegionPage[] = [];
+  const doubtful: DoubtfulPage[] = [];
+  const pageCount = regionMapPages(layout.regionCount);
+  const map = readRegionMap(disk, layout, { uuid, map: "dirty", pageCount });
+  for await (const { page, regionCount, verdict, unreadable } of map) {
+    if (verdict.kind === "valid" && !unreadable) {
+      pages.push(verdict.page);
+      continue;
+    }
+    const reason = verdict.kind === "valid" ? "one copy can't be read" : verdict.reason;
+    doubtful.push({ page, reason });
+    const sequence = verdict.kind === "valid" ? verdict.page.sequence : 1;
+    const whole = { ...emptyRegionPage({ uuid, map: "dirty", page, regionCount }), sequence };
+    for (let region = 0; region < regionCount; region++) setRegion(whole.bits, region, true);
+    pages.push(whole);
+  }
+  return { pages, doubtful };
+}
+
+/** Writes the first copy of every page, empty, where both copies are blank. Not yet durable. */
+export async function writeEmptyDirtyMap(
+  disk: Disk,
+  layout: PrimaryLayout,
+  uuid: string,
+): Promise<void> {
+  const pageCount = regionMapPages(layout.regionCount);
+  for (let first = 0; first < pageCount; first += CHUNK_PAGES) {
+    const count = Math.min(CHUNK_PAGES, pageCount - first);
+    const bytes = new Uint8Array(count * PAGE_BYTES);
+    for (let i = 0; i < count; i++) {
+      const page = first + i;
+      const regionCount = regionsOfPage(layout.regionCount, page);
+      const empty = emptyRegionPage({ uuid, map: "dirty", page, regionCount });
+      bytes.set(encodeRegionPage(empty), i * PAGE_BYTES);
+    }
+    const offset = regionPageOffset(layout, layout.dirtyMapOffsetBytes, { page: first, copy: 0 });
+    await disk.write(offset, bytes);
+  }
+}
