@@ -46,8 +46,16 @@ export const SuperblockRecord = struct("Superblock", PAGE_BYTES, {
   createdMs: size64,
   /** When this superblock was written. */
   writtenMs: size64,
-  /** For the writer's epoch and identity (R13). */
-  reservedWriter: zero(64),
+  /** The claim on the replica (R13): its epoch, and the id by which the replica's card knows us. */
+  claimEpoch: size64,
+  /** The last claim under which this primary may have written; 0: none. */
+  claimHeldEpoch: size64,
+  claimId: bytes(16),
+  /** The id that the card may still show while the claim is being made. */
+  claimPreviousId: bytes(16),
+  /** A number of CLAIM_STAGES. */
+  claimStage: u32,
+  reservedWriter: zero(12),
   /** For the restore intent: checkpoint, stage, progress (R15). */
   reservedRestore: zero(128),
   /** For the start-up and resync state (R12). */
@@ -74,16 +82,76 @@ export const PRIMARY_STATES = {
 } as const;
 export type PrimaryState = keyof typeof PRIMARY_STATES;
 
-type Values = ValuesOf<typeof SuperblockRecord>;
+/**
+ * How far a claim on the replica is, as stored.
+ * - `none`: never claimed.
+ * - `claiming`: the replica's card may show this claim or not yet: the id is ours, never another's.
+ * - `held`: the card has shown it, and what a run before left on the replica is accounted for.
+ */
+export const CLAIM_STAGES = { none: 0, claiming: 1, held: 2 } as const;
 
-export interface Superblock
-  extends Omit<Values, "magic" | "checksum" | "version" | "features" | "uuid" | "state"> {
+/** What the primary knows of its claim on the replica. */
+export interface PrimaryClaim {
+  readonly stage: "claiming" | "held";
+  readonly epoch: number;
+  readonly id: string;
+  /** While `claiming`: the id of our claim before, which the card may still show. */
+  readonly previousId: string | null;
+  /** Epoch of the last claim that was held: checkpoints of that epoch are this primary's; 0: none. */
+  readonly heldEpoch: number;
+}
+
+type Values = ValuesOf<typeof SuperblockRecord>;
+type ClaimField =
+  | "claimEpoch"
+  | "claimHeldEpoch"
+  | "claimId"
+  | "claimPreviousId"
+  | "claimStage";
+type ClaimValues = Pick<Values, ClaimField>;
+type Rewritten = "magic" | "checksum" | "version" | "features" | "uuid" | "state";
+
+export interface Superblock extends Omit<Values, Rewritten | ClaimField> {
   readonly uuid: string;
   readonly state: PrimaryState;
+  /** Null: the replica was never claimed. */
+  readonly claim: PrimaryClaim | null;
+}
+
+const NO_ID = new Uint8Array(16);
+
+function checkedClaim(values: ClaimValues): PrimaryClaim | null {
+  const { claimStage, claimEpoch: epoch, claimHeldEpoch: heldEpoch, claimId } = values;
+  if (claimStage === CLAIM_STAGES.none) return null;
+  if (claimStage !== CLAIM_STAGES.claiming && claimStage !== CLAIM_STAGES.held) {
+    throw dataError(`Cannot read Superblock.claimStage: ${claimStage} is none`);
+  }
+  const { claimPreviousId: previous } = values;
+  const previousId = equalBytes(previous, NO_ID) ? null : uuidFromBytes(previous);
+  const stage = claimStage === CLAIM_STAGES.held ? "held" : "claiming";
+  return { stage, epoch, id: uuidFromBytes(claimId), previousId, heldEpoch };
+}
+
+function claimValues(claim: PrimaryClaim | null): ClaimValues {
+  return {
+    claimStage: CLAIM_STAGES[claim?.stage ?? "none"],
+    claimEpoch: claim?.epoch ?? 0,
+    claimHeldEpoch: claim?.heldEpoch ?? 0,
+    claimId: claim === null ? NO_ID : uuidToBytes(claim.id),
+    claimPreviousId: claim?.previousId ? uuidToBytes(claim.previousId) : NO_ID,
+  };
 }
 
 function checked(values: Values): Superblock {
-  const { magic: _magic, checksum: _checksum, version: _version, features, ...rest } = values;
+  const { magic: _magic, checksum: _checksum, version: _version, features, ...most } = values;
+  const { claimEpoch, claimHeldEpoch, claimId, claimPreviousId, claimStage, ...rest } = most;
+  const claim = checkedClaim({
+    claimEpoch,
+    claimHeldEpoch,
+    claimId,
+    claimPreviousId,
+    claimStage,
+  });
   const state = Object.entries(PRIMARY_STATES).find(([, code]) => code === values.state)?.[0];
   if (state === undefined) throw dataError(`Cannot read Superblock.state: ${values.state} is none`);
   if (features !== 0) throw dataError(`Cannot read Superblock.features: ${features} is not known`);
@@ -92,13 +160,15 @@ function checked(values: Values): Superblock {
       throw dataError(`Cannot read Superblock.${name}: ${values[name]} is no block size`);
     }
   }
-  return { ...rest, uuid: uuidFromBytes(values.uuid), state: state as PrimaryState };
+  return { ...rest, uuid: uuidFromBytes(values.uuid), state: state as PrimaryState, claim };
 }
 
 /** The page of a superblock, sealed with its own sequence. */
 export function encodeSuperblock(superblock: Superblock): Uint8Array<ArrayBuffer> {
+  const { claim, ...rest } = superblock;
   const page = SuperblockRecord.toBytes({
-    ...superblock,
+    ...rest,
+    ...claimValues(claim),
     magic: new Uint8Array(8),
     checksum: 0,
     version: 0,

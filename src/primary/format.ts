@@ -210,6 +210,7 @@ function intentOf(
     state: "formatting",
     createdMs: unfinished?.createdMs ?? nowMs,
     writtenMs: nowMs,
+    claim: null,
     replicaRoot: options.replicaRoot,
   };
 }

@@ -16,6 +16,8 @@ import { PAGE_BYTES, sealPage } from "../../../src/format/sealed_page.ts";
 import { viewOf } from "../../../src/base/struct.ts";
 import { uuidFromBytes } from "../../../src/base/uuid.ts";
 
+const UUID = fc.uint8Array({ minLength: 16, maxLength: 16 }).map(uuidFromBytes)
+  .filter((uuid) => !uuid.startsWith("00000000-0000-0000"));
 const SAMPLE: Superblock = {
   sequence: 7,
   uuid: "6f1d2c1e-8a0b-4c55-9d0e-2f7f4a1b3c4d",
@@ -27,13 +29,20 @@ const SAMPLE: Superblock = {
   state: "active",
   createdMs: 1_700_000_000_123,
   writtenMs: 1_700_000_000_456,
+  claim: {
+    stage: "held",
+    epoch: 3,
+    id: "0b5c6d7e-8a0b-4c55-9d0e-2f7f4a1b3c4d",
+    previousId: null,
+    heldEpoch: 3,
+  },
   replicaRoot: `s3://bucket/größe/${"x".repeat(600)}`,
 };
 
 Deno.test("encodeSuperblock() round-trips any superblock", () => {
   const any = fc.record({
     sequence: fc.maxSafeNat(),
-    uuid: fc.uint8Array({ minLength: 16, maxLength: 16 }).map(uuidFromBytes),
+    uuid: UUID,
     primarySizeBytes: fc.maxSafeNat(),
     deviceSizeBytes: fc.maxSafeNat(),
     regionBytes: fc.maxSafeNat(),
@@ -42,6 +51,13 @@ Deno.test("encodeSuperblock() round-trips any superblock", () => {
     state: fc.constantFrom(...Object.keys(PRIMARY_STATES) as PrimaryState[]),
     createdMs: fc.maxSafeNat(),
     writtenMs: fc.maxSafeNat(),
+    claim: fc.option(fc.record({
+      stage: fc.constantFrom("claiming", "held"),
+      epoch: fc.maxSafeNat(),
+      id: UUID,
+      previousId: fc.option(UUID),
+      heldEpoch: fc.maxSafeNat(),
+    }, { noNullPrototype: true })),
     replicaRoot: fc.string({ unit: "grapheme-ascii", maxLength: 1024 }),
   }, { noNullPrototype: true });
   fc.assert(fc.property(any, (superblock) => {

@@ -27,6 +27,7 @@ async function device(): Promise<FailingDisk> {
     state: "formatting",
     createdMs: 1_700_000_000_000,
     writtenMs: 1_700_000_000_000,
+    claim: null,
     replicaRoot: "s3://bucket/root",
   });
   await format.finish(1_700_000_000_000);

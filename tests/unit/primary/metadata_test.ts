@@ -41,6 +41,7 @@ function intent(uuid: string, sequence: number): Superblock {
     state: "formatting",
     createdMs: 1,
     writtenMs: 1,
+    claim: null,
     replicaRoot: ROOT + uuid,
   };
 }
