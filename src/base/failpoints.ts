@@ -45,9 +45,13 @@ export const FAILPOINTS = [
   "intent.after-clear-write",
   // Attach and start.
   "attach.before-open",
+  "attach.before-card",
+  "attach.after-card",
+  "attach.after-touch",
   "attach.after-stale-segments",
   "attach.before-adoption",
   "attach.after-adoption",
+  "attach.before-held",
   "attach.before-copy",
   "attach.after-copied-batch",
   "attach.before-copy-record",
@@ -57,6 +61,8 @@ export const FAILPOINTS = [
   "stop.before-drain",
   "stop.after-drain",
   "stop.before-clear",
+  "stop.before-release",
+  "stop.after-release",
   "stop.before-clean",
   "stop.after-clean",
 ] as const;

@@ -174,3 +174,9 @@ export function newInode(options: NewInodeOptions): Inode {
     bmap: nodeBytes(emptyRoot(pointerFormat)),
   };
 }
+
+/** `inode` with another size, as of `mtimeMs`. */
+export function resizedInode(inode: Inode, sizeBytes: number, mtimeMs: number): Inode {
+  const { seconds: mtime, nanoseconds: mtimeNsec } = splitTime(mtimeMs);
+  return { ...inode, size: sizeBytes, blocks: apparentSectors(sizeBytes), mtime, mtimeNsec };
+}

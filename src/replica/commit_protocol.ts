@@ -3,6 +3,16 @@
 //
 // A put whose answer was lost may have taken effect, now or later; what happened is found out by
 // reading. Anything there that is not ours means another writer: `fenced`, and nothing is merged.
+//
+// With a claim on the replica (claim.ts) the card decides who is fenced, always read after the object:
+// - An inode that is neither what we put nor exactly what we started from: a later claim touched it,
+//   or committed, and we are fenced; or the claim is ours, and a tool that claims nothing noted a time.
+//   Two writers' inodes may well be alike but for the times, so alike is not enough to be ours.
+// - A segment in the way while the claim is ours is an orphan of an earlier writer: that writer's etag
+//   of the inode is stale since our claim's touch, so it can never be published. It is replaced by CAS
+//   on its etag: nothing that a later writer has put there in the meantime is lost, which deleting
+//   could not promise. The earlier writer can't replace ours: it puts only where nothing is, or
+//   after the card has named it.
 
 import { ReplicaError } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
@@ -11,10 +21,18 @@ import { segmentKey } from "../format/segment.ts";
 import type { KnownInode } from "./inode_reader.ts";
 import type { ObjectStore, PutCondition, PutResult } from "./object_store.ts";
 import type { SegmentImage } from "./segment_image.ts";
+import type { WriteClaim } from "./write_claim.ts";
 
 const COMPARE_BYTES = 4 * MiB;
 /** Readers of other implementations rewrite the inode's times; more than this in a row is a fault. */
 const TIME_RACES_MAX = 16;
+const SEGMENT_RACES_MAX = 16;
+
+export interface PutOptions {
+  /** The writer's right to write; without one every foreign object fences it. */
+  readonly claim?: WriteClaim;
+  readonly signal?: AbortSignal;
+}
 
 function fenced(object: string, reason: string, store: ObjectStore): ReplicaError {
   return new ReplicaError("fenced", `Cannot write ${object}: ${reason}`, {
@@ -30,7 +48,8 @@ function isUnknownOutcome(error: unknown): boolean {
 
 type Outcome = PutResult | { readonly stored: "unknown"; readonly error: unknown };
 
-async function tryPut(
+/** A put whose lost answer is an outcome of its own. */
+export async function tryPut(
   store: ObjectStore,
   key: string,
   chunks: readonly Uint8Array[],
@@ -45,31 +64,44 @@ async function tryPut(
 }
 
 /**
- * Makes the segment stand in the store. Throws `unavailable` when that could not be done or not be
- * found out (call again with the same image), `fenced` when another object has its key.
+ * Makes the segment stand in the store and returns its etag. Throws `unavailable` when that could not be
+ * done or not be found out (call again with the same image), `fenced` when another writer's object has
+ * its key. `standing` is the etag of an object that is known to be there and to be of no use.
  */
 export async function putSegment(
   store: ObjectStore,
   image: SegmentImage,
-  signal?: AbortSignal,
-): Promise<void> {
+  options: PutOptions & { standing?: string },
+): Promise<string> {
+  const { claim, standing, signal } = options;
   const key = segmentKey(image.segmentId);
-  const condition = { absent: true } as const;
-  const outcome = await tryPut(store, key, image.chunks, { condition, signal });
-  if (outcome.stored === true) return;
-  const verdict = await compareObject(store, key, image, signal).catch((error) => {
-    throw outcome.stored === "unknown" && isUnknownOutcome(error) ? outcome.error : error;
-  });
-  if (verdict === "same") return;
-  if (verdict === "other") {
-    throw fenced(key, "a segment that is not ours has this number", store);
+  let condition: PutCondition = standing === undefined ? { absent: true } : { etag: standing };
+  for (let race = 0; race < SEGMENT_RACES_MAX; race++) {
+    const outcome = await tryPut(store, key, image.chunks, { condition, signal });
+    if (outcome.stored === true) return outcome.etag;
+    const found = await compareObject(store, key, image, signal).catch((error) => {
+      throw outcome.stored === "unknown" && isUnknownOutcome(error) ? outcome.error : error;
+    });
+    if (found.verdict === "same") return found.etag;
+    if (found.verdict === "other") {
+      if (!claim) throw fenced(key, "a segment that is not ours has this number", store);
+      await claim.requireHeld({ signal });
+      condition = { etag: found.etag };
+      continue;
+    }
+    if (outcome.stored === "unknown") throw outcome.error;
+    // Refused, but nothing is there: a conflict with a put of our own that is still under way.
+    if ("absent" in condition) break;
+    condition = { absent: true };
   }
-  if (outcome.stored === "unknown") throw outcome.error;
-  // Refused, but nothing is there: a conflict with a put of our own that is still under way.
   throw new ReplicaError("unavailable", `Cannot write ${key}: the store refused, but has no such`, {
     context: { object: key, uri: store.uri },
   });
 }
+
+type Comparison =
+  | { readonly verdict: "absent" }
+  | { readonly verdict: "same" | "other"; readonly etag: string };
 
 /** Compares a stored object with `image` byte for byte, in pieces of bounded size. */
 async function compareObject(
@@ -77,17 +109,24 @@ async function compareObject(
   key: string,
   image: SegmentImage,
   signal?: AbortSignal,
-): Promise<"same" | "other" | "absent"> {
+): Promise<Comparison> {
   let chunk = 0;
   let used = 0;
+  let etag = "";
   for (let offset = 0; offset < image.bytes;) {
     const range = { offset, length: Math.min(COMPARE_BYTES, image.bytes - offset) };
     const body = await store.get(key, { range, signal });
-    if (body === null) return "absent";
-    if (body.size !== image.bytes || body.bytes.length !== range.length) return "other";
+    if (body === null) return { verdict: "absent" };
+    const replaced = offset > 0 && body.etag !== etag;
+    etag = body.etag;
+    if (replaced || body.size !== image.bytes || body.bytes.length !== range.length) {
+      return { verdict: "other", etag };
+    }
     for (let at = 0; at < range.length;) {
       const mine = image.chunks[chunk].subarray(used, used + range.length - at);
-      if (!equalBytes(mine, body.bytes.subarray(at, at + mine.length))) return "other";
+      if (!equalBytes(mine, body.bytes.subarray(at, at + mine.length))) {
+        return { verdict: "other", etag };
+      }
       at += mine.length;
       used += mine.length;
       if (used === image.chunks[chunk].length) {
@@ -97,7 +136,7 @@ async function compareObject(
     }
     offset += range.length;
   }
-  return "same";
+  return { verdict: "same", etag };
 }
 
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
@@ -122,8 +161,9 @@ export async function putInode(
   store: ObjectStore,
   bytes: Uint8Array,
   base: KnownInode,
-  signal?: AbortSignal,
+  options: PutOptions,
 ): Promise<KnownInode> {
+  const { claim, signal } = options;
   let etag = base.etag;
   for (let race = 0; race < TIME_RACES_MAX; race++) {
     const outcome = await tryPut(store, INODE_KEY, [bytes], { condition: { etag }, signal });
@@ -134,6 +174,9 @@ export async function putInode(
     if (found === null) throw fenced(INODE_KEY, "it was removed", store);
     if (found.bytes.length < InodeRecord.size) throw fenced(INODE_KEY, "it was cut short", store);
     const raw = found.bytes.slice(0, InodeRecord.size);
+    if (!equalBytes(raw, bytes) && !equalBytes(raw, base.bytes)) {
+      await claim?.requireHeld({ signal });
+    }
     // Ours (a lost answer, or a reader that adopted our segment), possibly with newer times.
     if (sameButTimes(raw, bytes)) return known(raw, found.etag);
     if (!sameButTimes(raw, base.bytes)) {

@@ -6,6 +6,8 @@ import { ReplicaError, usageError } from "../base/errors.ts";
 import type { ObjectStore, PutResult, RequestOptions } from "./object_store.ts";
 import { mayHaveTakenEffect } from "./store_error.ts";
 
+/** A store that ignores conditions; `context.unsafe` tells it from other errors. */
+const UNSAFE = { unsafe: true } as const;
 const ATTEMPTS = 3;
 const FIRST = new TextEncoder().encode("conditional write probe: first\n");
 const SECOND = new TextEncoder().encode("conditional write probe: second\n");
@@ -29,6 +31,28 @@ export async function probeConditionalPuts(
       if (!again) throw error;
     }
   }
+}
+
+/**
+ * The error that says how `store` breaks the promise; null where it keeps it. Everything else that goes
+ * wrong is thrown.
+ */
+export async function probeStore(
+  store: ObjectStore,
+  options: RequestOptions = {},
+): Promise<ReplicaError | null> {
+  try {
+    await probeConditionalPuts(store, options);
+    return null;
+  } catch (error) {
+    if (error instanceof ReplicaError && isUnsafe(error)) return error;
+    throw error;
+  }
+}
+
+/** Conditions that are ignored, refused although they hold, or not known to the server (501). */
+function isUnsafe({ kind, context }: ReplicaError): boolean {
+  return context.unsafe === true || (kind === "usage" && context.status === 501);
 }
 
 async function probeOnce(store: ObjectStore, options: RequestOptions): Promise<void> {
@@ -63,6 +87,7 @@ function etagOf(store: ObjectStore, result: PutResult): string {
     "data",
     `Cannot use ${store.uri}: it refuses a write whose condition holds`,
     {
+      context: UNSAFE,
       hint:
         "Use a store with conditional writes, or check what stands between it and this machine.",
     },
@@ -75,6 +100,8 @@ function expectRefusal(store: ObjectStore, header: string, result: PutResult): v
 
 function ignored(store: ObjectStore, header: string): ReplicaError {
   return usageError(`Cannot keep a replica in ${store.uri}: the store ignores ${header}`, {
-    hint: "Two writers could overwrite each other there. Use a store with conditional writes.",
+    context: UNSAFE,
+    hint: "Two writers could overwrite each other there. Use a store with conditional writes, or " +
+      "add --accept-unsafe-store and see to it yourself that only one daemon runs.",
   });
 }

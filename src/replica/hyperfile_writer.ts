@@ -5,7 +5,9 @@
 // success; a commit that failed is kept, whole, and is finished by committing the same batch again:
 // same segment, same bytes. One commit at a time.
 //
-// A writer that meets a foreign change is fenced: it refuses everything from then on.
+// A writer that meets a foreign change is fenced: it refuses everything from then on. Under a claim on
+// the replica the numbers of its segments leave no gap that an earlier writer's late put could fill: such
+// an orphan would look like a checkpoint once the inode has passed it.
 
 import { invariant } from "../base/assert.ts";
 import { ReplicaError, usageError } from "../base/errors.ts";
@@ -15,67 +17,45 @@ import { MiB } from "../base/units.ts";
 import { SEGMENT_ID_MAX } from "../format/block_ptr.ts";
 import { nodeBytes, type NodeWords, rootWords } from "../format/bmap.ts";
 import {
-  apparentSectors,
   type Geometry,
   geometryOf,
-  type Inode,
   INODE_KEY,
   InodeRecord,
   newInode,
-  type NewInodeOptions,
-  splitTime,
+  resizedInode,
 } from "../format/inode.ts";
 import { SEGMENT_BYTES_MAX, segmentKey } from "../format/segment.ts";
-import { type Mutations, prepareMutations, UNPLACED_HI, type ZeroForm } from "./mutations.ts";
+import { type Mutations, prepareMutations, withClearTail } from "./mutations.ts";
 import { equalBytes, putInode, putSegment } from "./commit_protocol.ts";
 import { type KnownInode, readHead, readInode } from "./inode_reader.ts";
 import { Limiter } from "./limiter.ts";
 import { NodeLoader } from "./node_loader.ts";
 import type { ObjectStore } from "./object_store.ts";
-import { type OrphanPolicy, type OrphanReport, resolveOrphans } from "./orphans.ts";
-import { checkSegmentBytes, layOutSegment, type SegmentImage } from "./segment_image.ts";
+import { type OrphanReport, resolveOrphans, settleOrphans } from "./orphans.ts";
+import {
+  checkSegmentBytes,
+  emptySegment,
+  layOutSegment,
+  type SegmentImage,
+} from "./segment_image.ts";
 import { checkRoot } from "./tree_walk.ts";
 import { updateTree } from "./tree_update.ts";
+import type { WriteClaim } from "./write_claim.ts";
+import type {
+  CommitOptions,
+  CommitResult,
+  CreateOptions,
+  OpenClaimedOptions,
+  OpenOptions,
+  WriterOptions,
+} from "./writer_options.ts";
 
-export interface WriterOptions {
-  readonly nodeCacheBytes?: number;
-  /** Requests to the store at once. */
-  readonly concurrency?: number;
-  /** A batch that needs a longer segment is refused. */
-  readonly segmentBytesMax?: number;
-  /** How zero ranges and blocks of zeros are stored; a hole unless told otherwise. */
-  readonly zeroForm?: ZeroForm;
-  /** Store data blocks of zeros as zero blocks; on by default. */
-  readonly dropZeroData?: boolean;
-  readonly signal?: AbortSignal;
-}
-
-export interface CreateOptions extends WriterOptions, NewInodeOptions {}
-
-export interface OpenOptions extends WriterOptions {
-  /** What to do with a segment that was put but never published. */
-  readonly orphans: OrphanPolicy;
-}
-
-export interface CommitOptions {
-  /** The time of the checkpoint. */
-  readonly mtimeMs: number;
-  /** The size of the file from now on: never less than before. */
-  readonly sizeBytes?: number;
-  /** False: write the segment, but publish it only with a later commit. */
-  readonly publish?: boolean;
-  readonly signal?: AbortSignal;
-}
-
-export interface CommitResult {
-  /** The newest published checkpoint. */
-  readonly cno: number;
-  /** The segment that was written, or 0 when the batch changed nothing. */
-  readonly segmentId: number;
-  readonly segmentBytes: number;
-  readonly metaBlocks: number;
-  readonly dataBlocks: number;
-  readonly putCount: number;
+/** What a writer begins with. */
+interface Beginning {
+  readonly base: KnownInode;
+  readonly orphans: OrphanReport;
+  readonly claim?: WriteClaim;
+  readonly standing?: Map<number, string>;
 }
 
 /** What remains to be done of a commit whose bytes are settled. */
@@ -85,7 +65,8 @@ interface Pending {
   readonly image: SegmentImage | null;
   readonly inodeBytes: Uint8Array;
   readonly sizeBytes: number;
-  segmentStands: boolean;
+  /** Of the segment once it stands. */
+  etag?: string;
   putCount: number;
 }
 
@@ -99,27 +80,28 @@ export class HyperfileWriter {
   readonly #store: ObjectStore;
   readonly #options: WriterOptions;
   readonly #loader: NodeLoader;
+  readonly #claim: WriteClaim | undefined;
+  /** Etags of useless objects that have a number which will come up. */
+  readonly #standing: Map<number, string>;
   #base: KnownInode;
   #root: NodeWords;
   /** Of the tree in memory. */
   #sizeBytes: number;
   /** Segments written but not published. */
-  #staged: number[] = [];
+  #staged: { readonly id: number; readonly etag?: string }[] = [];
   /** A number is never used twice, even for a segment that was given up: its put may be under way. */
   #lastUsedId = 0;
   #pending: Pending | null = null;
   #stopped: ReplicaError | null = null;
   #busy = false;
 
-  private constructor(
-    store: ObjectStore,
-    base: KnownInode,
-    orphans: OrphanReport,
-    options: WriterOptions,
-  ) {
+  private constructor(store: ObjectStore, beginning: Beginning, options: WriterOptions) {
+    const { base, orphans, claim, standing = new Map() } = beginning;
     this.#store = store;
     this.#base = base;
     this.orphans = orphans;
+    this.#claim = claim;
+    this.#standing = standing;
     this.#options = options;
     this.geometry = geometryOf(base.inode, INODE_KEY);
     const { pointerFormat: format, metaBlockBytes } = this.geometry;
@@ -147,7 +129,8 @@ export class HyperfileWriter {
         context: { object: INODE_KEY, uri: store.uri },
       });
     }
-    return new HyperfileWriter(store, found, { adopted: null, deleted: [] }, options);
+    const orphans = { adopted: null, deleted: [] };
+    return new HyperfileWriter(store, { base: found, orphans }, options);
   }
 
   /** Opens a replica at its head. The caller has made sure that nobody else writes to it. */
@@ -155,7 +138,21 @@ export class HyperfileWriter {
     const { signal } = options;
     const found = await readHead(store, { signal });
     const { known, report } = await resolveOrphans(store, found, options.orphans, { signal });
-    return new HyperfileWriter(store, known, report, options);
+    return new HyperfileWriter(store, { base: known, orphans: report }, options);
+  }
+
+  /** Opens a replica at its head under a claim: whoever wrote before is fenced, or was this primary. */
+  static async openClaimed(
+    store: ObjectStore,
+    options: OpenClaimedOptions,
+  ): Promise<HyperfileWriter> {
+    const { claim, adoptEpoch, signal } = options;
+    const found = await readHead(store, { signal });
+    // A later claim may have touched the inode before it was read: then it is not ours to replace.
+    await claim.requireHeld({ signal });
+    const settled = await settleOrphans(store, found, { claim, adoptEpoch, signal });
+    const { known: base, report: orphans, standing } = settled;
+    return new HyperfileWriter(store, { base, orphans, claim, standing }, options);
   }
 
   /** The newest published checkpoint; 0 before the first. */
@@ -215,18 +212,20 @@ export class HyperfileWriter {
     }
   }
 
-  /** Gives up staged segments: deletes them and returns to the last published checkpoint. */
+  /** Gives up staged segments: removes what they hold and returns to the last published checkpoint. */
   async discardStaged(signal?: AbortSignal): Promise<void> {
     this.#enter();
     try {
       const pending = this.#pending;
       invariant(pending === null || !pending.publish, "a publishing commit is not discarded");
-      if (pending?.image) this.#staged.push(pending.image.segmentId);
+      if (pending?.image) this.#staged.push({ id: pending.image.segmentId });
       this.#pending = null;
       this.#root = rootWords(this.#base.inode.bmap);
       this.#sizeBytes = this.#base.inode.size;
       for (; this.#staged.length > 0; this.#staged.pop()) {
-        await this.#store.delete(segmentKey(this.#staged[this.#staged.length - 1]), { signal });
+        const { id, etag } = this.#staged[this.#staged.length - 1];
+        if (this.#claim) await this.#putEmpty(id, etag, signal);
+        else await this.#store.delete(segmentKey(id), { signal });
       }
     } finally {
       this.#busy = false;
@@ -275,10 +274,10 @@ export class HyperfileWriter {
       signal,
     });
     const base = this.#base.inode;
-    const common = { batch, publish, segmentStands: false, putCount: 0 };
+    const common = { batch, publish, putCount: 0 };
     if (!change.changed && !(publish && this.hasStaged)) {
       if (sizeBytes === (publish ? base.size : this.#sizeBytes)) return null;
-      const inode = { ...base, ...sizeFields(sizeBytes), ...timeFields(options.mtimeMs) };
+      const inode = resizedInode(base, sizeBytes, options.mtimeMs);
       return { ...common, image: null, sizeBytes, inodeBytes: InodeRecord.toBytes(inode) };
     }
     const segmentId = this.#nextSegmentId(publish);
@@ -289,9 +288,7 @@ export class HyperfileWriter {
       inode: (root) =>
         publish
           ? {
-            ...base,
-            ...sizeFields(sizeBytes),
-            ...timeFields(options.mtimeMs),
+            ...resizedInode(base, sizeBytes, options.mtimeMs),
             lastSeq: segmentId,
             lastCno: segmentId,
             bmap: nodeBytes(root),
@@ -316,24 +313,42 @@ export class HyperfileWriter {
 
   async #finish(pending: Pending, signal: AbortSignal | undefined): Promise<void> {
     const { image } = pending;
-    if (image !== null && !pending.segmentStands) {
+    if (image !== null && pending.etag === undefined) {
       this.#lastUsedId = image.segmentId;
+      if (!pending.publish) await this.#fillGap(signal);
       pending.putCount++;
+      const { segmentId } = image;
+      const standing = this.#standing.get(segmentId);
       await hit("commit.before-segment");
-      await putSegment(this.#store, image, signal);
+      const options = { claim: this.#claim, standing, signal };
+      pending.etag = await putSegment(this.#store, image, options);
       await hit("commit.after-segment");
-      pending.segmentStands = true;
+      this.#standing.delete(segmentId);
     }
     if (pending.publish) {
       pending.putCount++;
-      this.#base = await putInode(this.#store, pending.inodeBytes, this.#base, signal);
+      const options = { claim: this.#claim, signal };
+      this.#base = await putInode(this.#store, pending.inodeBytes, this.#base, options);
       await hit("commit.after-inode");
       this.#staged = [];
-    } else if (image !== null) this.#staged.push(image.segmentId);
+    } else if (image !== null) this.#staged.push({ id: image.segmentId, etag: pending.etag });
     this.#sizeBytes = pending.sizeBytes;
     if (image === null) return;
     this.#root = image.root;
     for (const { offset, words } of image.nodes) this.#loader.keep(image.segmentId, offset, words);
+  }
+
+  /** Staged segments leave out the next number: under a claim it must not stay free. */
+  async #fillGap(signal: AbortSignal | undefined): Promise<void> {
+    const id = this.#base.inode.lastSeq + 1;
+    if (this.#claim && this.#staged.length === 0) {
+      this.#standing.set(id, await this.#putEmpty(id, this.#standing.get(id), signal));
+    }
+  }
+
+  #putEmpty(id: number, standing: string | undefined, signal?: AbortSignal): Promise<string> {
+    const options = { claim: this.#claim, standing, signal };
+    return putSegment(this.#store, emptySegment(id, this.#base.inode), options);
   }
 
   #result(pending: Pending | null): CommitResult {
@@ -346,26 +361,4 @@ export class HyperfileWriter {
       putCount: pending?.putCount ?? 0,
     };
   }
-}
-
-function sizeFields(sizeBytes: number): Pick<Inode, "size" | "blocks"> {
-  return { size: sizeBytes, blocks: apparentSectors(sizeBytes) };
-}
-
-function timeFields(mtimeMs: number): Pick<Inode, "mtime" | "mtimeNsec"> {
-  const { seconds, nanoseconds } = splitTime(mtimeMs);
-  return { mtime: seconds, mtimeNsec: nanoseconds };
-}
-
-/** Zeroes what lies past the end of the file in its last block, on a copy. */
-function withClearTail(mutations: Mutations, sizeBytes: number, blockBytes: number): Mutations {
-  const tail = sizeBytes % blockBytes;
-  const last = mutations.putCount - 1;
-  if (tail === 0 || last < 0 || mutations.putHi[last] !== UNPLACED_HI) return mutations;
-  if (mutations.putKeys[last] !== Math.floor(sizeBytes / blockBytes)) return mutations;
-  const data = mutations.data.slice();
-  const block = data[data.length - 1].slice();
-  block.fill(0, tail);
-  data[data.length - 1] = block;
-  return { ...mutations, data };
 }

@@ -1,7 +1,7 @@
 // What a replica is made of: side-car, newest inode, checkpoints and everything else under its root.
 // Goes on past damage. Memory: the checkpoints that are listed, and a few bytes per segment.
 
-import { DEVICE_CARD_KEY, type DeviceCard } from "../format/device_card.ts";
+import { DEVICE_CARD_KEY, type StoredCard } from "../format/device_card.ts";
 import { INODE_KEY } from "../format/inode.ts";
 import { parseSegmentKey, segmentKey } from "../format/segment.ts";
 import { type CheckpointInfo, listCheckpoints, readHead } from "./inode_reader.ts";
@@ -16,7 +16,7 @@ const OTHERS_MAX = 20;
 export interface ReplicaReport {
   readonly uri: string;
   /** Null for a replica of another tool, and for a card that can't be read. */
-  readonly card: DeviceCard | null;
+  readonly card: StoredCard | null;
   readonly cardProblem: string | null;
   readonly inode: InodeReport;
   /** The newest ones, ascending; their total counts segments, published or not. */

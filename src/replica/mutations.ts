@@ -141,3 +141,20 @@ export function prepareMutations(batch: CheckpointBatch, options: MutationOption
   }
   return builder;
 }
+
+/** Zeroes what lies past the end of the file in its last block, on a copy. */
+export function withClearTail(
+  mutations: Mutations,
+  sizeBytes: number,
+  blockBytes: number,
+): Mutations {
+  const tail = sizeBytes % blockBytes;
+  const last = mutations.putCount - 1;
+  if (tail === 0 || last < 0 || mutations.putHi[last] !== UNPLACED_HI) return mutations;
+  if (mutations.putKeys[last] !== Math.floor(sizeBytes / blockBytes)) return mutations;
+  const data = mutations.data.slice();
+  const block = data[data.length - 1].slice();
+  block.fill(0, tail);
+  data[data.length - 1] = block;
+  return { ...mutations, data };
+}

@@ -5,11 +5,16 @@
 // Anything further up can only be left over from a resync that never finished or from a writer that
 // skipped numbers: stale, deleted before the first write, because its number will come up again.
 //
+// With a claim on the replica nothing is deleted: an earlier writer that does not know yet that it is
+// fenced could be at it too, and a delete has no condition. So what is not adopted is emptied, by CAS:
+// replaced by a segment without blocks that no tool takes for a checkpoint. Only segments that carry
+// the stamp of this primary's own claim are adopted: another writer's are not its history.
+//
 // Readers never come here.
 
 import { dataError, ReplicaError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
-import { geometryOf, InodeRecord } from "../format/inode.ts";
+import { geometryOf, type Inode, InodeRecord } from "../format/inode.ts";
 import {
   decodeSegmentHeader,
   parseSegmentKey,
@@ -18,10 +23,17 @@ import {
   segmentKey,
 } from "../format/segment.ts";
 import { rootWords } from "../format/bmap.ts";
-import { putInode } from "./commit_protocol.ts";
+import { viewOf } from "../base/struct.ts";
+import { putInode, tryPut } from "./commit_protocol.ts";
 import { carriedInode, type KnownInode } from "./inode_reader.ts";
-import type { ObjectStore, RequestOptions } from "./object_store.ts";
+import { Limiter } from "./limiter.ts";
+import type { ObjectInfo, ObjectStore, RequestOptions } from "./object_store.ts";
+import { emptySegment } from "./segment_image.ts";
+import { hasStamp } from "./touch_inode.ts";
 import { checkRoot } from "./tree_walk.ts";
+import type { WriteClaim } from "./write_claim.ts";
+
+const EMPTY_CONCURRENCY = 16;
 
 /** What to do with a whole segment that was never published. */
 export type OrphanPolicy = "adopt" | "delete" | "refuse";
@@ -29,24 +41,25 @@ export type OrphanPolicy = "adopt" | "delete" | "refuse";
 export interface OrphanReport {
   /** The checkpoint that was published, or null. */
   readonly adopted: number | null;
+  /** Deleted or emptied. */
   readonly deleted: readonly number[];
 }
 
-/** Ids of the segments above `last`, ascending. */
-export async function listSegmentsAbove(
+/** The segments above `last`, ascending. */
+async function listAbove(
   store: ObjectStore,
   last: number,
-  options?: RequestOptions,
-): Promise<number[]> {
-  const ids: number[] = [];
+  options: RequestOptions,
+): Promise<{ id: number; info: ObjectInfo }[]> {
+  const found: { id: number; info: ObjectInfo }[] = [];
   const startAfter = segmentKey(last);
-  for await (const { key } of store.list({ ...options, startAfter })) {
-    const id = parseSegmentKey(key);
-    if (id !== null && id > last) ids.push(id);
+  for await (const info of store.list({ signal: options.signal, startAfter })) {
+    const id = parseSegmentKey(info.key);
+    if (id !== null && id > last) found.push({ id, info });
     // Keys come in order; nothing behind the digits can be a segment.
-    if (key > "9999999999") break;
+    if (info.key > "9999999999") break;
   }
-  return ids;
+  return found;
 }
 
 /**
@@ -60,7 +73,7 @@ export async function resolveOrphans(
   options: RequestOptions = {},
 ): Promise<{ known: KnownInode; report: OrphanReport }> {
   const next = known.inode.lastSeq + 1;
-  const ids = await listSegmentsAbove(store, known.inode.lastSeq, options);
+  const ids = (await listAbove(store, known.inode.lastSeq, options)).map(({ id }) => id);
   if (ids.length === 0) return { known, report: { adopted: null, deleted: [] } };
   if (policy === "refuse") {
     throw dataError(`Cannot open ${store.uri} for writing: segment ${ids[0]} was never published`, {
@@ -79,9 +92,77 @@ export async function resolveOrphans(
     return { known, report: { adopted: null, deleted: [next, ...deleted] } };
   }
   await hit("attach.before-adoption");
-  const adopted = await putInode(store, inodeBytes, known, options.signal);
+  const adopted = await putInode(store, inodeBytes, known, options);
   await hit("attach.after-adoption");
   return { known: adopted, report: { adopted: next, deleted } };
+}
+
+export interface ClaimedOrphans {
+  readonly known: KnownInode;
+  readonly report: OrphanReport;
+  /** Etags of what stands above the last number and is of no use. */
+  readonly standing: Map<number, string>;
+}
+
+/**
+ * The same under a claim. `adoptEpoch`: the claim under which this primary's last run wrote, when the
+ * inode is the last one that this primary knows of; null: there is nothing to adopt.
+ */
+export async function settleOrphans(
+  store: ObjectStore,
+  known: KnownInode,
+  options: RequestOptions & { claim: WriteClaim; adoptEpoch: number | null },
+): Promise<ClaimedOrphans> {
+  const { claim, adoptEpoch, signal } = options;
+  const next = known.inode.lastSeq + 1;
+  const found = await listAbove(store, known.inode.lastSeq, options);
+  let current = known;
+  let adopted: number | null = null;
+  if (adoptEpoch !== null && found[0]?.id === next) {
+    const inode = await stampedInode(store, known, { id: next, epoch: adoptEpoch, signal });
+    if (inode !== null) {
+      const { ctime, ctimeNsec } = known.inode;
+      const bytes = InodeRecord.toBytes({ ...inode, ctime, ctimeNsec });
+      await hit("attach.before-adoption");
+      current = await putInode(store, bytes, known, { claim, signal });
+      await hit("attach.after-adoption");
+      adopted = next;
+      found.shift();
+    }
+  }
+  const standing = new Map<number, string>();
+  await new Limiter(EMPTY_CONCURRENCY).runAll(found, async ({ id, info: { key, etag } }) => {
+    const { chunks } = emptySegment(id, current.inode);
+    const put = await tryPut(store, key, chunks, { condition: { etag }, signal });
+    // Whatever became of it is found out when the number comes up.
+    standing.set(id, put.stored === true ? put.etag : etag);
+  });
+  await hit("attach.after-stale-segments");
+  return {
+    known: current,
+    report: { adopted, deleted: found.map(({ id }) => id) },
+    standing,
+  };
+}
+
+/** The inode of an orphan of this primary; null for any other segment. */
+async function stampedInode(
+  store: ObjectStore,
+  known: KnownInode,
+  options: RequestOptions & { id: number; epoch: number },
+): Promise<Inode | null> {
+  const { id, epoch, signal } = options;
+  try {
+    const bytes = await adoptable(store, known, id, { signal });
+    const inode = bytes && InodeRecord.decode(viewOf(bytes));
+    return inode && hasStamp(inode, epoch) ? inode : null;
+  } catch (error) {
+    // Damaged, or gone: not a whole segment of ours.
+    const foreign = error instanceof ReplicaError &&
+      (error.kind === "data" || error.kind === "fenced");
+    if (foreign) return null;
+    throw error;
+  }
 }
 
 /** The inode to publish for orphan `id`; null for a segment that was never meant to be published. */

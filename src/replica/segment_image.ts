@@ -16,9 +16,17 @@ import {
   levelOf,
   nodeBytes,
   type NodeWords,
+  rootWords,
   valueWord,
 } from "../format/bmap.ts";
-import { type Geometry, type Inode, InodeRecord, shiftOf } from "../format/inode.ts";
+import {
+  type Geometry,
+  geometryOf,
+  type Inode,
+  INODE_KEY,
+  InodeRecord,
+  shiftOf,
+} from "../format/inode.ts";
 import { viewOf } from "../base/struct.ts";
 import {
   SEGMENT_MAGIC,
@@ -140,21 +148,7 @@ export function layOutSegment(
   else placer.placeValues(root, levelOf(root), valueWord(root, 0), countOf(root));
 
   const inodeBytes = InodeRecord.toBytes(options.inode(root));
-  const summary = new Uint8Array(alignUp(areas.summaryBytes, POINTER_UNIT_BYTES));
-  SegmentHeader.encode(viewOf(summary), 0, {
-    magic: SEGMENT_MAGIC,
-    chksum: 0,
-    bytes: areas.summaryBytes,
-    flags: 0,
-    metaBlkShift: shiftOf(geometry.metaBlockBytes),
-    dataBlkShift: shiftOf(geometry.dataBlockBytes),
-    next: 0n,
-    inode: inodeBytes,
-    ino: 0n,
-    cno: BigInt(segmentId),
-    nmetablk: metaBlocks,
-    ndatablk: dataBlocks,
-  });
+  const summary = summaryOf(segmentId, geometry, { inodeBytes, areas, metaBlocks, dataBlocks });
   writeEntries(summary, mutations, placer);
   const pieces = [summary, ...nodes.map((node) => nodeBytes(node.words)), ...mutations.data];
   const chunks = mergeNeighbours(pieces);
@@ -167,6 +161,53 @@ export function layOutSegment(
     inodeBytes,
     root,
     nodes,
+  };
+}
+
+function summaryOf(
+  segmentId: number,
+  geometry: Geometry,
+  parts: { inodeBytes: Uint8Array; areas: SegmentAreas; metaBlocks: number; dataBlocks: number },
+): Uint8Array<ArrayBuffer> {
+  const summary = new Uint8Array(alignUp(parts.areas.summaryBytes, POINTER_UNIT_BYTES));
+  SegmentHeader.encode(viewOf(summary), 0, {
+    magic: SEGMENT_MAGIC,
+    chksum: 0,
+    bytes: parts.areas.summaryBytes,
+    flags: 0,
+    metaBlkShift: shiftOf(geometry.metaBlockBytes),
+    dataBlkShift: shiftOf(geometry.dataBlockBytes),
+    next: 0n,
+    inode: parts.inodeBytes,
+    ino: 0n,
+    cno: BigInt(segmentId),
+    nmetablk: parts.metaBlocks,
+    ndatablk: parts.dataBlocks,
+  });
+  return summary;
+}
+
+/**
+ * A segment that takes up a number and says nothing: no blocks, and the inode of the checkpoint before
+ * it, so nobody takes it for a checkpoint of its own.
+ */
+export function emptySegment(segmentId: number, before: Inode): SegmentImage {
+  invariant(before.lastCno < segmentId, "an empty segment is no checkpoint");
+  const geometry = geometryOf(before, INODE_KEY);
+  const inodeBytes = InodeRecord.toBytes(before);
+  const areas = segmentAreas({ ...geometry, metaBlocks: 0, dataBlocks: 0 });
+  const chunks = [
+    summaryOf(segmentId, geometry, { inodeBytes, areas, metaBlocks: 0, dataBlocks: 0 }),
+  ];
+  return {
+    segmentId,
+    chunks,
+    bytes: areas.endOffset,
+    metaBlocks: 0,
+    dataBlocks: 0,
+    inodeBytes,
+    root: rootWords(before.bmap),
+    nodes: [],
   };
 }
 

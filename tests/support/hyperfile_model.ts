@@ -3,7 +3,8 @@
 
 import type { BlockRange, CheckpointBatch } from "../../src/format/checkpoint_batch.ts";
 import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
-import { HyperfileWriter, type WriterOptions } from "../../src/replica/hyperfile_writer.ts";
+import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
+import type { WriterOptions } from "../../src/replica/writer_options.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { batchOf, stamped } from "./batches.ts";
 import type { ObjectStore } from "../../src/replica/object_store.ts";

@@ -1,7 +1,8 @@
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { isDirect, rootWords } from "../../../src/format/bmap.ts";
 import { HyperfileReader } from "../../../src/replica/hyperfile_reader.ts";
-import { HyperfileWriter, type WriterOptions } from "../../../src/replica/hyperfile_writer.ts";
+import { HyperfileWriter } from "../../../src/replica/hyperfile_writer.ts";
+import type { WriterOptions } from "../../../src/replica/writer_options.ts";
 import { readInode } from "../../../src/replica/inode_reader.ts";
 import type { CheckpointBatch } from "../../../src/format/checkpoint_batch.ts";
 import { assert, assertEquals, assertRejects } from "../../support/assert.ts";
