@@ -57,6 +57,10 @@ export interface ReplicaTarget {
   readonly skipInitialSync: boolean;
   /** False, for measurements: every region counts as dirty for as long as the device runs. */
   readonly writeIntent: boolean;
+  /** Take the replica from another writer that holds it. */
+  readonly takeOver: boolean;
+  /** Use a store that does not keep two writers apart. */
+  readonly acceptUnsafeStore: boolean;
 }
 
 export type TargetConfig = NullTarget | LoopTarget | ReplicaTarget;
@@ -114,6 +118,8 @@ export interface DeviceSettings {
       readonly poolBytes: number;
       readonly skipInitialSync?: boolean;
       readonly writeIntent?: boolean;
+      readonly takeOver?: boolean;
+      readonly acceptUnsafeStore?: boolean;
     };
 }
 
@@ -166,6 +172,8 @@ function targetConfig(target: DeviceSettings["target"]): TargetConfig {
     poolBytes: target.poolBytes,
     skipInitialSync: target.skipInitialSync ?? false,
     writeIntent: target.writeIntent ?? true,
+    takeOver: target.takeOver ?? false,
+    acceptUnsafeStore: target.acceptUnsafeStore ?? false,
   };
 }
 

@@ -167,7 +167,7 @@ class ReplicaDevice implements RunningDevice {
 
   #messages(): string[] {
     const messages: string[] = [];
-    const { replicator, lastError } = this.#target.state;
+    const { replicator, lastError, warnings } = this.#target.state;
     const why = lastError?.message ?? "unknown";
     if (replicator === "detached" || replicator === "failed") {
       messages.push(`Replication has ended, the device works locally only: ${why}`);
@@ -181,7 +181,7 @@ class ReplicaDevice implements RunningDevice {
           `${pool.waitingTags} writes wait for the replica`,
       );
     }
-    return messages;
+    return [...messages, ...warnings];
   }
 
   #pendingBytes(): number {

@@ -45,6 +45,7 @@ export interface ReplicaTargetState {
   readonly replicator: "starting" | "copying" | ReplicatorNews["state"] | "failed";
   readonly sync: SyncProgress | null;
   readonly lastError: { readonly atMs: number; readonly message: string } | null;
+  readonly warnings: readonly string[];
 }
 
 /** What opening a target takes besides its configuration. */
@@ -75,12 +76,17 @@ export class ReplicaTarget implements Target {
   readonly #config: DeviceConfig;
   readonly #target: ReplicaTargetConfig;
   readonly #primary: TargetPrimary;
-  readonly #metadata: PrimaryMetadata;
+  #metadata: PrimaryMetadata;
   readonly #opening: TargetOpening;
   readonly #system: TargetSystem;
   readonly #log = roomLog("main");
   #running: Running | null = null;
-  #state: ReplicaTargetState = { replicator: "starting", sync: null, lastError: null };
+  #state: ReplicaTargetState = {
+    replicator: "starting",
+    sync: null,
+    lastError: null,
+    warnings: [],
+  };
   #stallWatch: AbortController | null = null;
   #syncLoggedMs = -Infinity;
 
@@ -170,13 +176,17 @@ export class ReplicaTarget implements Target {
     signal.addEventListener("abort", abandon);
     try {
       if (signal.aborted) abandon();
-      const { cno, startup } = await handle.ready;
+      const { cno, startup, warnings } = await handle.ready;
       await prepared;
+      for (const warning of warnings) this.#log.warn("Attention", { warning });
+      this.#state = { ...this.#state, warnings };
       this.#log.info("Replica attached", { cno, startup, replica: this.#target.replica.uri });
     } finally {
       signal.removeEventListener("abort", abandon);
     }
     this.#state = { ...this.#state, replicator: "replicating", sync: null };
+    // The room has stored its claim in the superblock and stores no more: from here on this room does.
+    this.#metadata = await PrimaryMetadata.load(this.#primary);
     // Not markActive(): whatever the primary's state was, the two sides are equal now.
     await intents.declare();
     await hit("start.before-active");
@@ -295,6 +305,8 @@ export class ReplicaTarget implements Target {
         primaryState: state,
         skipInitialSync: this.#target.skipInitialSync,
         writeIntent: this.#target.writeIntent,
+        takeOver: this.#target.takeOver,
+        acceptUnsafeStore: this.#target.acceptUnsafeStore,
         deviceSizeBytes: this.sizeBytes,
         replica: this.#target.replica,
         s3: this.#target.s3,

@@ -180,6 +180,14 @@ const addReplica = defineCommand({
     noWriteIntent: flagOption("--no-write-intent", {
       summary: "For measurements: count every region as dirty, so that a crash costs a full copy",
     }),
+    takeOver: flagOption("--take-over", {
+      summary:
+        "Take the replica from another daemon that holds it: that one goes on without a replica",
+    }),
+    acceptUnsafeStore: flagOption("--accept-unsafe-store", {
+      summary:
+        "Use an S3 server without working conditional writes, which can't keep two daemons apart",
+    }),
     ...s3Options,
     ...deviceOptions,
     ...targetFile,
@@ -228,6 +236,8 @@ const addReplica = defineCommand({
         poolBytes: values.poolSize,
         skipInitialSync: values.skipInitialSync,
         writeIntent: !values.noWriteIntent,
+        takeOver: values.takeOver,
+        acceptUnsafeStore: values.acceptUnsafeStore,
       },
     });
     return startDevice(ctx, config, values);

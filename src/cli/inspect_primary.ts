@@ -70,10 +70,16 @@ function superblockRows(superblock: Superblock): [string, string][] {
     ["device size", exact(superblock.deviceSizeBytes)],
     ["region size", exact(superblock.regionBytes)],
     ["replica blocks", `data ${superblock.dataBlockBytes}, meta ${superblock.metaBlockBytes}`],
+    ["claim", claimText(superblock)],
     ["created", timeText(superblock.createdMs)],
     ["written", timeText(superblock.writtenMs)],
     ["sequence", String(superblock.sequence)],
   ];
+}
+
+function claimText({ claim }: Superblock): string {
+  if (claim === null) return "none yet";
+  return claim.stage === "held" ? `epoch ${claim.epoch}` : `epoch ${claim.epoch}, unfinished`;
 }
 
 function superblockText(copy: SuperblockReport, index: number): string {

@@ -2,6 +2,7 @@
 
 import { EXIT_CODES } from "../base/errors.ts";
 import { formatSize } from "../base/units.ts";
+import { holderText } from "../replica/claim_error.ts";
 import { inspectReplica, orphanNames, type ReplicaReport } from "../replica/inspect_replica.ts";
 import { inspectSegment, type SegmentReport } from "../replica/inspect_segment.ts";
 import { inspectTree, readRawInode } from "../replica/inspect_tree.ts";
@@ -95,6 +96,8 @@ function cardText({ card, cardProblem }: ReplicaReport): string {
     ["region size", exactSize(card.regionBytes)],
     ["blocks", `data ${card.dataBlockBytes}, meta ${card.metaBlockBytes}`],
     ["created", timeText(card.createdMs)],
+    ["writer", card.writer === null ? "none" : holderText(card.writer)],
+    ["claims", String(card.epoch)],
   ], "  ");
 }
 

@@ -10,6 +10,8 @@ export interface StartupFacts {
   readonly primaryCno: number;
   /** Newest committed checkpoint of the replica; 0: none. */
   readonly replicaCno: number;
+  /** Asked where the replica is one checkpoint ahead: whether this primary wrote that one. */
+  readonly replicaCommitIsOwn: boolean;
   /** The operator said that a fresh primary holds nothing that the replica must get. */
   readonly skipInitialSync: boolean;
 }
@@ -24,8 +26,11 @@ export type StartupDecision =
 /** Decides; see the rows in tests/unit/replication/startup_test.ts. */
 export function decideStartup(facts: StartupFacts): StartupDecision {
   const { primaryState, primaryCno, replicaCno } = facts;
-  const explained = replicaCno === primaryCno || replicaCno === primaryCno + 1;
-  if (!explained) {
+  const oneAhead = replicaCno === primaryCno + 1;
+  if (oneAhead && !facts.replicaCommitIsOwn) {
+    return { action: "refuse", why: `another writer has since written checkpoint ${replicaCno}` };
+  }
+  if (replicaCno !== primaryCno && !oneAhead) {
     const side = replicaCno < primaryCno ? "behind" : "ahead of";
     return {
       action: "refuse",

@@ -11,15 +11,15 @@ import { MiB } from "../base/units.ts";
 import { dirtyMapPlace } from "../format/primary_layout.ts";
 import { PrimaryMetadata } from "../primary/metadata.ts";
 import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
-import { HyperfileReader } from "../replica/hyperfile_reader.ts";
-import { HyperfileWriter } from "../replica/hyperfile_writer.ts";
+import type { ReplicaClaim } from "../replica/claim.ts";
+import type { HyperfileWriter } from "../replica/hyperfile_writer.ts";
 import type { ObjectStore } from "../replica/object_store.ts";
-import { probeConditionalPuts } from "../replica/conditional_puts.ts";
+import { probeStore } from "../replica/conditional_puts.ts";
 import { DAEMON_RETRY, ONE_SHOT_RETRY } from "../replica/retry_store.ts";
-import { requireDeviceCard } from "../replica/read_device_card.ts";
-import { decideStartup } from "../replication/startup.ts";
+import { UnsafeStore } from "../replica/unsafe_store.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
 import { type SharedViews, sharedViews } from "../shared/layout.ts";
+import { type AttachOptions, attachReplica, lookAtReplica, releaseSoon } from "./attach.ts";
 import { initialSync } from "./initial_sync.ts";
 import { IntentCleaner } from "./intent_cleaner.ts";
 import { type CommitReceipt, Replicator } from "./replicator.ts";
@@ -48,6 +48,7 @@ export class ReplicatorRoom {
   readonly #log = roomLog("replicator");
   #primary: RoomPrimary | null = null;
   #store: ObjectStore | null = null;
+  #claim: ReplicaClaim | null = null;
   #writer: HyperfileWriter | null = null;
   #replicator: Replicator | null = null;
   #cleaner: IntentCleaner | null = null;
@@ -64,30 +65,32 @@ export class ReplicatorRoom {
     this.#counters = this.#views.counters.subarray(replicatorCounters(this.#views));
   }
 
-  /** Opens both sides and makes them equal. Rejects with what the operator has to know. */
+  /**
+   * Opens both sides, claims the replica and makes them equal. Rejects with what the operator has to
+   * know. A wrong address fails the start: the first look has the patience of a command.
+   */
   async open(): Promise<ReplicatorReady> {
     this.#primary = await this.#system.openPrimary();
     const metadata = await PrimaryMetadata.load(this.#primary.disk);
-    const startup = await this.#decide(metadata);
+    const attaching = this.#attachOptions(metadata);
     const { signal } = this.#abort;
+    await this.#withStore("read", (store) => lookAtReplica(store, attaching));
     // What stands between us and the store may have changed since format asked.
-    await this.#withStore("write", (store) => probeConditionalPuts(store, { signal }));
+    const trouble = await this.#withStore("write", (store) => probeStore(store, { signal }));
+    if (trouble !== null && !this.#options.acceptUnsafeStore) throw trouble;
     await hit("attach.before-open");
-    this.#store = await this.#system.openStore({
+    const store = await this.#system.openStore({
       access: "write",
       retry: DAEMON_RETRY,
       onRetry: ({ type }) => {
         if (type === "retry") this.#counters[COUNTER.storeRetries]++;
       },
     });
-    this.#writer = await HyperfileWriter.open(this.#store, {
-      // Our own last commit, cut short by a crash, is adopted and then copied over. After a clean
-      // stop there is none of ours: whatever stands there is somebody else's.
-      orphans: startup.action === "attach" ? "refuse" : "adopt",
-      nodeCacheBytes: NODE_CACHE_BYTES,
-      signal,
-    });
-    this.#checkReplica(this.#writer);
+    this.#store = trouble === null ? store : new UnsafeStore(store);
+    const { claim, writer, startup } = await attachReplica(this.#store, attaching);
+    this.#claim = claim;
+    this.#writer = writer;
+    this.#checkReplica(writer);
     if (startup.action === "full-sync") await this.#copy(this.#primary, metadata, this.#writer);
     this.#counters[COUNTER.lastCno] = this.#writer.lastCno;
     this.#replicator = this.#makeReplicator(metadata, this.#writer);
@@ -95,6 +98,7 @@ export class ReplicatorRoom {
     return {
       cno: this.#writer.lastCno,
       startup: startup.action === "attach" ? "attached" : `copied the primary: ${startup.why}`,
+      warnings: trouble === null ? [] : [`Two writers are not kept apart: ${trouble.message}`],
     };
   }
 
@@ -110,7 +114,21 @@ export class ReplicatorRoom {
       cleaning.abort();
       await cleaned;
     }
-    return replicator.state === "stopped" && !this.#abort.signal.aborted;
+    const drained = replicator.state === "stopped" && !this.#abort.signal.aborted;
+    if (drained) await this.#release();
+    return drained;
+  }
+
+  /** Nothing will be committed any more: others may have the replica. */
+  async #release(): Promise<void> {
+    if (!this.#claim) return;
+    try {
+      await releaseSoon(this.#claim, this.#system.clock);
+    } catch (error) {
+      // Everything is on the replica; this primary's next start knows the claim as its own.
+      if (!(error instanceof ReplicaError)) throw error;
+      this.#log.warn("Cannot release the replica", { error: error.message });
+    }
   }
 
   /** No queue captures any more: drain the pool, then end run(). */
@@ -126,32 +144,26 @@ export class ReplicatorRoom {
 
   async close(): Promise<void> {
     this.#writer?.close();
+    // A start that failed commits no more.
+    if (this.#replicator === null) await this.#release();
     await this.#store?.close();
     this.#primary?.close();
   }
 
-  /**
-   * Looks at the replica with the patience of a command, so that a wrong address fails the start.
-   * Nothing is written, not even a store's own files, before the replica is known to be ours.
-   */
-  async #decide(metadata: PrimaryMetadata) {
-    const { primaryState, skipInitialSync } = this.#options;
-    const { signal } = this.#abort;
-    return await this.#withStore("read", async (store) => {
-      await requireDeviceCard(store, metadata.superblock, { signal });
-      const reader = await HyperfileReader.open(store, { nodeCacheBytes: MiB, signal });
-      const decision = decideStartup({
-        primaryState,
-        primaryCno: metadata.lastFlush?.cno ?? 0,
-        replicaCno: reader.cno,
-        skipInitialSync,
-      });
-      if (decision.action !== "refuse") return decision;
-      throw dataError(`Cannot attach the replica ${store.uri}: ${decision.why}`, {
-        hint: "Was the primary restored, or the replica written by another device? " +
-          "Format a new replica if the primary is what you want to keep.",
-      });
-    });
+  #attachOptions(metadata: PrimaryMetadata): AttachOptions {
+    const { primaryState, skipInitialSync, takeOver } = this.#options;
+    const { clock, process } = this.#system;
+    return {
+      metadata,
+      primaryState,
+      skipInitialSync,
+      takeOver,
+      process,
+      clock,
+      newId: () => this.#system.newId(),
+      nodeCacheBytes: NODE_CACHE_BYTES,
+      signal: this.#abort.signal,
+    };
   }
 
   /** Runs `body` on a store that gives up soon. */

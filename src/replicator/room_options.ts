@@ -22,6 +22,10 @@ export interface ReplicatorRoomOptions {
   readonly skipInitialSync: boolean;
   /** False: every region counts as dirty until the device is stopped. */
   readonly writeIntent: boolean;
+  /** The operator said to take the replica from the writer that holds it. */
+  readonly takeOver: boolean;
+  /** The operator accepted a store that does not honour conditions. */
+  readonly acceptUnsafeStore: boolean;
   readonly deviceSizeBytes: number;
   readonly replica: ReplicaLocation;
   /** Over what the AWS environment variables say. */
@@ -37,6 +41,8 @@ export interface ReplicatorReady {
   readonly cno: number;
   /** What the start-up had to do first, for the log. */
   readonly startup: string;
+  /** What the operator should know for as long as the device runs. */
+  readonly warnings: readonly string[];
 }
 
 export interface ReplicatorNews {

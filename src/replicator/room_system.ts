@@ -12,6 +12,9 @@ import { openObjectStore, type OpenStoreOptions } from "../replica/open.ts";
 import { type Bell, ReplicatorBell } from "../shared/bell.ts";
 import { Doorbells } from "../shared/doorbells.ts";
 import type { SharedViews } from "../shared/layout.ts";
+import { newUuid } from "../base/uuid.ts";
+import type { WriterIdentity } from "../format/device_card.ts";
+import type { RoomProcess } from "./attach.ts";
 import type { SyncSource } from "./initial_sync.ts";
 import type { ReplicatorRoomOptions } from "./room_options.ts";
 
@@ -33,6 +36,9 @@ export interface RoomSystem {
   readonly clock: Clock;
   /** Uniform in [0, 1). */
   readonly random: () => number;
+  readonly process: RoomProcess;
+  /** A UUID that nobody else has. */
+  newId(): string;
   openPrimary(): Promise<RoomPrimary>;
   openStore(options: Pick<OpenStoreOptions, "access" | "retry" | "onRetry">): Promise<ObjectStore>;
   allocate(sizeBytes: number): RoomMemory;
@@ -49,6 +55,8 @@ export function realRoomSystem(options: ReplicatorRoomOptions): RoomSystem {
   return {
     clock: systemClock,
     random: Math.random,
+    process: { host: Deno.hostname(), pid: Deno.pid, runs: runsHere },
+    newId: newUuid,
     async openPrimary() {
       const disk = await BlockDevice.open(primaryPath, { access: "write", buffered: bufferedIo });
       return {
@@ -63,4 +71,17 @@ export function realRoomSystem(options: ReplicatorRoomOptions): RoomSystem {
     doorbells: (views) => Doorbells.ofEventfds(views, doorbellFds),
     setNice: setThreadNice,
   };
+}
+
+/** A daemon's command line names its device. */
+function runsHere({ host, pid }: WriterIdentity, uuid: string): boolean {
+  if (host !== Deno.hostname() || pid === Deno.pid) return false;
+  try {
+    return Deno.readTextFileSync(`/proc/${pid}/cmdline`).includes(uuid);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    // Whatever it is, it can't be told: the card decides.
+    if (error instanceof Deno.errors.PermissionDenied) return false;
+    throw error;
+  }
 }

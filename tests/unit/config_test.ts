@@ -47,6 +47,8 @@ Deno.test("deviceConfig() fills in, normalises and freezes", () => {
     poolBytes: GiB,
     skipInitialSync: false,
     writeIntent: true,
+    takeOver: false,
+    acceptUnsafeStore: false,
   });
   assertEquals([config.logicalBlockBytes, config.deviceSizeBytes], [null, null]);
   assertEquals(isDeeplyFrozen(config), true);

@@ -23,8 +23,12 @@ Deno.test("decideStartup() attaches, copies or refuses, and never reverses", () 
     ["diverged", 7, 9, false, "refuse"],
   ];
   for (const [primaryState, primaryCno, replicaCno, skipInitialSync, action] of rows) {
-    const decision = decideStartup({ primaryState, primaryCno, replicaCno, skipInitialSync });
+    const facts = { primaryState, primaryCno, replicaCno, skipInitialSync };
+    const decision = decideStartup({ ...facts, replicaCommitIsOwn: true });
     const row = `${primaryState} ${primaryCno}/${replicaCno} skip=${skipInitialSync}`;
     assertEquals(decision.action, action, row);
+    // A checkpoint that another writer has added explains nothing.
+    const foreign = decideStartup({ ...facts, replicaCommitIsOwn: false });
+    assertEquals(foreign.action, replicaCno === primaryCno + 1 ? "refuse" : action, row);
   }
 });

@@ -1,0 +1,173 @@
+// Attaching a replica, up to its writer: look, decide, claim, open. Changes nothing on the replica
+// before it is known to be this primary's and free to be claimed.
+//
+//   look     card, newest checkpoint: refuse early, with the patience of a command, reading only
+//   claim    src/replica/claim.ts: from here on nobody else publishes
+//   decide   once more, on what the claim has left behind
+//   open     the writer: our own last commit, cut short by a crash, is adopted
+//   record   what was adopted goes to the flush log; then the superblock says "held"
+//
+// A crash anywhere before "held" leaves a claim that the next start knows as its own; what it finds on
+// the replica it judges by the epoch of the last claim that was held, which is still recorded.
+//
+// Callers: room.ts.
+
+import type { Clock } from "../base/clock.ts";
+import { dataError } from "../base/errors.ts";
+import { hit } from "../base/failpoints.ts";
+import type { WriterIdentity } from "../format/device_card.ts";
+import type { PrimaryMetadata } from "../primary/metadata.ts";
+import { checkClaim, type ClaimOptions, ReplicaClaim } from "../replica/claim.ts";
+import { HyperfileWriter } from "../replica/hyperfile_writer.ts";
+import { readCheckpoint, readHead } from "../replica/inode_reader.ts";
+import type { ObjectStore } from "../replica/object_store.ts";
+import { requireDeviceCard } from "../replica/read_device_card.ts";
+import { hasStamp } from "../replica/touch_inode.ts";
+import { decideStartup, type PrimaryState, type StartupDecision } from "../replication/startup.ts";
+
+const RELEASE_MS = 10_000;
+
+/** Who this process is, and who else is alive on this machine. */
+export interface RoomProcess {
+  readonly host: string;
+  readonly pid: number;
+  /** Whether a daemon of device `uuid` other than this process runs as `holder` says. */
+  runs(holder: WriterIdentity, uuid: string): boolean;
+}
+
+export interface AttachOptions {
+  readonly metadata: PrimaryMetadata;
+  readonly primaryState: PrimaryState;
+  readonly skipInitialSync: boolean;
+  readonly takeOver: boolean;
+  readonly process: RoomProcess;
+  readonly clock: Clock;
+  readonly newId: () => string;
+  readonly nodeCacheBytes: number;
+  readonly signal: AbortSignal;
+}
+
+export interface Attached {
+  readonly claim: ReplicaClaim;
+  readonly writer: HyperfileWriter;
+  readonly startup: Exclude<StartupDecision, { action: "refuse" }>;
+}
+
+/** Rejects when attaching would be refused. Reads only. */
+export async function lookAtReplica(store: ObjectStore, options: AttachOptions): Promise<void> {
+  const { metadata: { superblock }, signal } = options;
+  await requireDeviceCard(store, superblock, { signal });
+  await readHead(store, { signal });
+  await checkClaim(store, claimOptions(options));
+  // A writer that is taken over may go on until then: what it leaves behind is judged afterwards.
+  await decide(store, options);
+}
+
+/** Claims the replica and opens its writer. A failure gives the claim back. */
+export async function attachReplica(store: ObjectStore, options: AttachOptions): Promise<Attached> {
+  const claim = await ReplicaClaim.take(store, claimOptions(options));
+  try {
+    return await attachClaimed(store, claim, options);
+  } catch (error) {
+    // The error is what the operator has to know; a claim that stays is recognised as our own.
+    await Promise.allSettled([releaseSoon(claim, options.clock)]);
+    throw error;
+  }
+}
+
+/** Gives the claim back, unless the store takes too long. */
+export async function releaseSoon(claim: ReplicaClaim, clock: Clock): Promise<void> {
+  const late = new AbortController();
+  const done = new AbortController();
+  void clock.sleep(RELEASE_MS, done.signal).then(() => late.abort());
+  try {
+    await claim.release({ signal: late.signal });
+  } finally {
+    done.abort();
+  }
+}
+
+async function attachClaimed(
+  store: ObjectStore,
+  claim: ReplicaClaim,
+  options: AttachOptions,
+): Promise<Attached> {
+  const { metadata, clock, nodeCacheBytes, signal } = options;
+  const startup = await decide(store, options);
+  const { inode } = await readHead(store, { signal });
+  const recordedCno = metadata.lastFlush?.cno ?? 0;
+  // Only directly above our own last record can an orphan be our next commit.
+  const mayAdopt = startup.action !== "attach" && inode.lastCno === recordedCno;
+  const heldEpoch = metadata.superblock.claim?.heldEpoch ?? 0;
+  const writer = await HyperfileWriter.openClaimed(store, {
+    claim,
+    adoptEpoch: mayAdopt ? heldEpoch : null,
+    nodeCacheBytes,
+    signal,
+  });
+  if (writer.lastCno > recordedCno) {
+    await metadata.appendFlushLog({
+      cno: writer.lastCno,
+      committedBytes: 0,
+      timeMs: clock.wallMs(),
+      inodeEtag: writer.inodeEtag,
+    });
+  }
+  await hit("attach.before-held");
+  await claim.settle();
+  return { claim, writer, startup };
+}
+
+async function decide(store: ObjectStore, options: AttachOptions) {
+  const { metadata, primaryState, skipInitialSync, signal } = options;
+  const { inode: { lastCno: replicaCno } } = await readHead(store, { signal });
+  const primaryCno = metadata.lastFlush?.cno ?? 0;
+  const decision = decideStartup({
+    primaryState,
+    primaryCno,
+    replicaCno,
+    replicaCommitIsOwn: replicaCno !== primaryCno + 1 ||
+      await isOwnCommit(store, replicaCno, options),
+    skipInitialSync,
+  });
+  if (decision.action !== "refuse") return decision;
+  throw dataError(`Cannot attach the replica ${store.uri}: ${decision.why}`, {
+    hint: "Was the primary restored, or the replica written by another device? " +
+      "Format a new replica if the primary is what you want to keep.",
+  });
+}
+
+/** Whether checkpoint `cno` was written under the last claim that this primary held. */
+async function isOwnCommit(
+  store: ObjectStore,
+  cno: number,
+  { metadata, signal }: AttachOptions,
+): Promise<boolean> {
+  const { claim } = metadata.superblock;
+  if (claim === null || claim.heldEpoch === 0) {
+    // Before the first claim of all there was one primary that knew the replica: this one.
+    const { card } = await requireDeviceCard(store, metadata.superblock, { signal });
+    return claim === null ? card.epoch === 0 : claim.epoch === 1 && card.epoch <= 1;
+  }
+  return hasStamp(await readCheckpoint(store, cno, { signal }), claim.heldEpoch);
+}
+
+function claimOptions(options: AttachOptions): ClaimOptions {
+  const { metadata, takeOver, process, clock, newId, signal } = options;
+  const { superblock } = metadata;
+  return {
+    device: superblock,
+    memory: {
+      get claim() {
+        return metadata.superblock.claim;
+      },
+      remember: (claim) => metadata.storeSuperblock({ claim, writtenMs: clock.wallMs() }),
+    },
+    takeOver,
+    self: { host: process.host, pid: process.pid },
+    holderRuns: (holder) => process.runs(holder, superblock.uuid),
+    clock,
+    newId,
+    signal,
+  };
+}
