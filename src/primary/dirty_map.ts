@@ -54,7 +54,8 @@ export async function readDirtyMap(
     }
     const reason = verdict.kind === "valid" ? "one copy can't be read" : verdict.reason;
     doubtful.push({ page, reason });
-    const sequence = verdict.kind === "valid" ? verdict.page.sequence : 1;
+    // The next update goes to the other place, above whatever the doubtful copy may turn out to hold.
+    const sequence = 2 + (verdict.kind === "valid" ? verdict.page.sequence : 0);
     const whole = { ...emptyRegionPage({ uuid, map: "dirty", page, regionCount }), sequence };
     for (let region = 0; region < regionCount; region++) setRegion(whole.bits, region, true);
     pages.push(whole);

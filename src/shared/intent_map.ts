@@ -221,9 +221,10 @@ export class IntentMap {
   /** Nothing is in flight and nothing will be: no region of the page is dirty any more. */
   forgetPage(page: number): void {
     const from = page * INTENT_PAGE_WORDS;
-    for (const bits of [this.#durable, this.#wanted, this.#touched]) {
-      bits.fill(0, from, from + INTENT_PAGE_WORDS);
-    }
+    const end = from + INTENT_PAGE_WORDS;
+    this.#durable.fill(0, from, end);
+    this.#wanted.fill(0, from, end);
+    this.#touched.fill(0, from, end);
   }
 
   /** Asks for every region of a page; the caller then writes it. */

@@ -82,6 +82,12 @@ for (const handler of ["null", "loop", "replica"] as const) {
   });
 }
 
+Deno.test("The I/O path allocates nothing where writes wait for the dirty map", async () => {
+  await withPrimary((primaryPath) =>
+    assertNoAllocation({ ...MIXED, handler: "replica", primaryPath, forgetEvery: 5 })
+  );
+});
+
 Deno.test("The allocation test sees one object in 16 operations", async () => {
   const { heapBytes, operations } = await measureHotLoop({
     ...MIXED,
