@@ -29,7 +29,7 @@ RUN := deno run -A --no-prompt --quiet
 program = @test -f $(1) || { echo "make $@: $(1) is not there yet" >&2; exit 1; }; \
 	$(SUDO) $(RUN) $(1) $(2)
 
-.PHONY: build check test demo guest guest-shell soak bench install clean help packages-run packages-guest packages-test
+.PHONY: build check test demo guest guest-shell sim soak bench install clean help packages-run packages-guest packages-test
 
 build: packages-run build/hyper-io-replica ## Build build/hyper-io-replica (the default)
 
@@ -50,6 +50,9 @@ guest: override export CMD := $(value CMD)
 
 guest-shell: build packages-guest ## A shell in a guest; ARGS and KERNEL as for guest
 	@$(SUDO) $(RUN) tools/guest/run.ts --shell $(ARGS)
+
+sim: $(DEPS)/libraries ## Simulate SEEDS=1000 worlds (FROM=1), or replay one with its trace: SEED=x
+	@$(RUN) tools/sim.ts $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --from $(or $(FROM),1))
 
 soak: build packages-guest packages-test ## The long runs, hours: what make test shows in minutes; FILTER="text" runs some
 	$(call program,tools/soak.ts,$(if $(FILTER),"$(FILTER)"))

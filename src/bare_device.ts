@@ -75,7 +75,6 @@ class BareDevice implements RunningDevice {
       pool: null,
       lag: null,
       checkpoint: null,
-      resync: null,
       throughput: throughputReport(this.#meter.perSecond()),
       counters: this.#counters(),
       replicaErrors: null,

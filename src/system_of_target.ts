@@ -18,10 +18,7 @@ export type TargetPrimary = Pick<
 >;
 
 /** The replicator's room, wherever it runs. */
-export type ReplicatorControl = Pick<
-  ReplicatorHandle,
-  "ready" | "ended" | "stop" | "abandon" | "order"
->;
+export type ReplicatorControl = Pick<ReplicatorHandle, "ready" | "ended" | "stop" | "abandon">;
 
 export interface TargetSystem {
   readonly clock: Clock;

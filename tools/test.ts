@@ -5,7 +5,7 @@ const ROOT = new URL("../", import.meta.url).pathname;
 const SUITE_LIMIT_MS = 20 * 60_000;
 
 /** From quick to slow; a suite that is not here yet, or not any more, is no mistake. */
-const ORDER = ["tidy", "unit", "conformance", "model", "fault", "crash", "e2e"];
+const ORDER = ["tidy", "unit", "conformance", "model", "sim", "fault", "crash", "e2e"];
 /** Suites whose files may run side by side: they have no machine to share. */
 const PARALLEL = new Set(["unit", "conformance", "model"]);
 

@@ -30,10 +30,6 @@ export const FAILPOINTS = [
   "commit.after-inode",
   "commit.before-release",
   "commit.after-release",
-  // Resync.
-  "resync.before-read",
-  "resync.after-read",
-  "resync.before-whole",
   // Metadata of the primary.
   "metadata.before-flush-log",
   "metadata.before-flush-log-flush",
@@ -56,7 +52,9 @@ export const FAILPOINTS = [
   "attach.before-adoption",
   "attach.after-adoption",
   "attach.before-held",
-  "attach.before-marks",
+  "attach.before-copy",
+  "attach.after-copied-batch",
+  "attach.before-copy-record",
   "start.before-active",
   "start.after-active",
   // Stop.

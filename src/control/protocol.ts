@@ -50,16 +50,6 @@ export interface CheckpointReport {
   readonly ageSeconds: number | null;
 }
 
-/** What is copied region by region because it did not get into the pool. */
-export interface ResyncReport {
-  /** Bytes copied since it began; what is written meanwhile may be copied more than once. */
-  readonly doneBytes: number;
-  readonly pendingBytes: number;
-  readonly bytesPerSecond: number;
-  /** Null: not known yet. */
-  readonly remainingSeconds: number | null;
-}
-
 /** Averages over the last seconds. */
 export interface ThroughputReport {
   readonly readBytesPerSecond: number;
@@ -100,7 +90,7 @@ export interface StatusReport {
   /** "/dev/ublkb0" */
   readonly device: string;
   readonly target: "null" | "loop" | "replica";
-  /** "starting", "logging", "forward-part", "forward-full", "paused", "detached" or "stopping". */
+  /** "logging", "starting" or "stopping"; later versions have more. */
   readonly mode: string;
   readonly pid: number;
   readonly startedMs: number;
@@ -110,8 +100,6 @@ export interface StatusReport {
   readonly pool: PoolReport | null;
   readonly lag: LagReport | null;
   readonly checkpoint: CheckpointReport | null;
-  /** Null where nothing is to be copied. */
-  readonly resync: ResyncReport | null;
   readonly throughput: ThroughputReport;
   readonly counters: CountersReport;
   readonly replicaErrors: ReplicaErrorsReport | null;

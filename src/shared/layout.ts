@@ -137,8 +137,7 @@ export function sharedLayout(shape: SharedShape): SharedLayout {
   const intentOffset = locksOffset + LOCK_WORDS * 4;
   const stagingOffset = alignUp(intentOffset + intentPages * INTENT_BYTES_PER_PAGE, PAGE);
   const deviceBlocks = Math.ceil(shape.deviceSizeBytes / unitBytes);
-  // A copy of a chunk must fit beside what else is in the pool.
-  const chunkBlocks = Math.max(1, Math.min(CHUNK_BYTES / unitBytes, Math.floor(poolUnits / 4)));
+  const chunkBlocks = Math.max(1, CHUNK_BYTES / unitBytes);
   const staleOffset = stagingOffset + intentPages * PAGE;
   const staleBytes = Math.ceil(deviceBlocks / chunkBlocks / 32) * 4;
   const descriptorsOffset = alignUp(staleOffset + staleBytes, PAGE);

@@ -1,0 +1,334 @@
+// One life of the daemon: the real target, the real replicator's room and the real queue handlers, put
+// together as the program does, but in one thread and in virtual time.
+
+import { reportOf } from "../../src/base/error_report.ts";
+import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "../../src/config.ts";
+import { ReplicaHandler } from "../../src/queue/replica_handler.ts";
+import { ReplicaTarget } from "../../src/replica_target.ts";
+import { ReplicatorRoom } from "../../src/replicator/room.ts";
+import type {
+  ReplicatorReady,
+  ReplicatorRoomEvents,
+  ReplicatorRoomOptions,
+} from "../../src/replicator/room_options.ts";
+import type { RoomSystem } from "../../src/replicator/room_system.ts";
+import { DAEMON_RETRY, RetryStore } from "../../src/replica/retry_store.ts";
+import type { Bell, BellWait } from "../../src/shared/bell.ts";
+import { Doorbells } from "../../src/shared/doorbells.ts";
+import { type SharedViews, WORD } from "../../src/shared/layout.ts";
+import type { ReplicatorControl, TargetPrimary, TargetSystem } from "../../src/system_of_target.ts";
+import type { ReplicatorEnd } from "../../src/workers/replicator_handle.ts";
+import type { Prng } from "../support/prng.ts";
+import { type WorldPlan } from "./plan.ts";
+import type { Bugs } from "./bugs.ts";
+import type { Process, Scheduler } from "./scheduler.ts";
+import type { SimDrive } from "./sim_drive.ts";
+import { SimQueue } from "./sim_queue.ts";
+import type { SimService } from "./sim_store.ts";
+import { type Trace, violated } from "./trace.ts";
+
+export interface DaemonOptions {
+  readonly plan: WorldPlan;
+  readonly scheduler: Scheduler;
+  readonly random: Prng;
+  readonly trace: Trace;
+  readonly drive: SimDrive;
+  readonly service: SimService;
+  readonly process: Process;
+  readonly config: DeviceConfig;
+  readonly target: ReplicaTargetConfig;
+  /** Memory that one life after the other uses. */
+  readonly arena: Arena;
+  readonly bugs: Bugs;
+  /** The process has run into an armed failpoint of a queue. */
+  crash(): void;
+}
+
+/** Zeroed memory that is used again by the next life: nobody of an earlier one runs any more. */
+export class Arena {
+  #shared = new SharedArrayBuffer(0);
+  readonly #rooms: Uint8Array[] = [];
+  #taken = 0;
+
+  shared(sizeBytes: number): SharedArrayBuffer {
+    this.#taken = 0;
+    if (this.#shared.byteLength < sizeBytes) this.#shared = new SharedArrayBuffer(sizeBytes);
+    else new Uint8Array(this.#shared).fill(0);
+    return this.#shared;
+  }
+
+  room(sizeBytes: number): Uint8Array {
+    const at = this.#taken++;
+    const old = this.#rooms[at];
+    if (old !== undefined && old.length >= sizeBytes) return old.subarray(0, sizeBytes);
+    return this.#rooms[at] = new Uint8Array(sizeBytes);
+  }
+}
+
+export class SimDaemon {
+  readonly #options: DaemonOptions;
+  #target: ReplicaTarget | null = null;
+  #bells: SimBell[] = [];
+  queues: SimQueue[] = [];
+
+  constructor(options: DaemonOptions) {
+    this.#options = options;
+  }
+
+  /** What the target says of itself. */
+  get state(): string {
+    return this.#target?.state.replicator ?? "starting";
+  }
+
+  get lastError(): string {
+    return this.#target?.state.lastError?.message ?? "";
+  }
+
+  get views(): SharedViews | null {
+    return this.#target?.views ?? null;
+  }
+
+  /** Claims and opens everything; the queues serve afterwards. */
+  async start(): Promise<void> {
+    const { config, target, plan } = this.#options;
+    const signal = new AbortController().signal;
+    this.#target = await ReplicaTarget.open(config, target, { signal }, this.#targetSystem());
+    const doorbellFds = Array.from({ length: plan.queues }, (_, qid) => qid);
+    await this.#target.start({
+      deviceId: 0,
+      queues: plan.queues,
+      depth: plan.depth,
+      doorbellFds,
+    });
+    const { views } = this.#target;
+    if (views === null) violated("a target that has started has its memory");
+    const doorbells = this.#doorbells(views);
+    const { drive, process, crash, bugs } = this.#options;
+    const room = this.#target.queueTarget();
+    const dirtyMap = room.type === "replica" ? room.dirtyMap : null;
+    for (const qid of doorbellFds) {
+      const queue = bugs.queue({ qid, views, drive, process, crash });
+      queue.serve(
+        new ReplicaHandler({ qid, queue, views, doorbells, waitsForRoom: true, dirtyMap }),
+      );
+      this.queues.push(queue);
+    }
+  }
+
+  stopping(): void {
+    this.#target?.stopping();
+  }
+
+  /** No queue is busy any more: drain, mark, close. */
+  async finish(): Promise<void> {
+    try {
+      await this.#target?.drain();
+    } finally {
+      await this.#target?.close();
+    }
+  }
+
+  /** Lets go of what a failed start left. */
+  async close(): Promise<void> {
+    await this.#target?.close();
+  }
+
+  /** After every event: has anybody rung the replicator's bell? */
+  listen(): void {
+    for (const bell of this.#bells) bell.listen();
+  }
+
+  #targetSystem(): TargetSystem {
+    const { scheduler, process, arena, drive, bugs } = this.#options;
+    const clock = scheduler.clock(process);
+    const disk = bugs.disk(drive.disk(process), drive);
+    const primary: TargetPrimary = {
+      ...disk,
+      geometry: {
+        kind: "block device",
+        sizeBytes: drive.sizeBytes,
+        logicalBlockBytes: 512,
+        physicalBlockBytes: 4096,
+        volatileCache: true,
+        fua: true,
+        rotational: false,
+        discardBytesMax: 2 ** 31,
+        discardGranularityBytes: 512,
+        deviceNumber: "0:0",
+        inode: 0,
+      },
+      buffered: false,
+      fd: -1,
+      close: () => {},
+    };
+    return {
+      clock,
+      openPrimary: () => Promise.resolve(primary),
+      allocateShared: (layout) => arena.shared(layout.totalBytes),
+      prepareMemory: () => Promise.resolve(),
+      doorbells: (views) => this.#doorbells(views),
+      startReplicator: (options, _log, events) => this.#startReplicator(options, events),
+    };
+  }
+
+  #doorbells(views: SharedViews): Doorbells {
+    const { scheduler, random, process } = this.#options;
+    const fds = Array.from({ length: views.layout.queues }, (_, qid) => qid);
+    return new Doorbells(views, fds, (qid) => {
+      scheduler.after(random.below(100) / 1000, process, () => this.queues[qid]?.wake());
+    });
+  }
+
+  /** What src/workers/replicator_worker.ts does, with messages that take their time. */
+  #startReplicator(
+    options: ReplicatorRoomOptions,
+    events: ReplicatorRoomEvents,
+  ): ReplicatorControl {
+    const { bugs, plan, trace } = this.#options;
+    const limits = { ...options.limits, maxAgeMs: plan.maxAgeMs };
+    const { batchBlocks, intentGenerationMs } = plan;
+    const changed = { ...options, limits, batchBlocks, intentGenerationMs };
+    const room = new ReplicatorRoom(
+      bugs.roomOptions(changed),
+      {
+        onSync: (progress) => this.#post(() => events.onSync(progress)),
+        onNews: (news) => {
+          trace.add("news", news.state);
+          trace.note(news.error?.message ?? "");
+          this.#post(() => events.onNews(news));
+        },
+      },
+      this.#roomSystem(options),
+    );
+    const ready = Promise.withResolvers<ReplicatorReady>();
+    const ended = Promise.withResolvers<ReplicatorEnd>();
+    ready.promise.catch(() => undefined);
+    const finish = (end: ReplicatorEnd) => {
+      ready.reject(end.error ?? new Error("the room was stopped"));
+      ended.resolve(end);
+    };
+    void this.#serve(room, (opened) => {
+      trace.add("attached", opened.cno);
+      trace.note(opened.startup);
+      this.#post(() => ready.resolve(opened));
+    }, (end) => this.#post(() => finish(end)));
+    return {
+      ready: ready.promise,
+      ended: ended.promise,
+      stop: () => this.#post(() => room.stop()),
+      abandon: () => this.#post(() => room.abandon()),
+    };
+  }
+
+  async #serve(
+    room: ReplicatorRoom,
+    onReady: (ready: ReplicatorReady) => void,
+    onEnd: (end: ReplicatorEnd) => void,
+  ): Promise<void> {
+    try {
+      onReady(await room.open());
+      const drained = await room.run();
+      await room.close();
+      onEnd({ drained });
+    } catch (error) {
+      const thrown = error instanceof Error ? error : new Error(reportOf(error).message);
+      await room.close();
+      onEnd({ drained: false, error: thrown });
+    }
+  }
+
+  #roomSystem(options: ReplicatorRoomOptions): RoomSystem {
+    const { scheduler, random, process, drive, service, arena, bugs } = this.#options;
+    const clock = scheduler.clock(process);
+    const chance = () => random.below(2 ** 24) / 2 ** 24;
+    return {
+      clock,
+      random: chance,
+      // A process that is not there any more does not run; those of other machines nobody can see.
+      process: { host: "sim", pid: process.pid, runs: () => false },
+      newId: () => idOf(random),
+      openPrimary: () =>
+        Promise.resolve({
+          disk: bugs.disk(drive.disk(process), drive),
+          data: (sizeBytes: number) => ({
+            sizeBytes,
+            nextData: (offset: number) =>
+              offset < sizeBytes ? { startBytes: offset, endBytes: sizeBytes } : null,
+            readInto: (offset: number, into: Uint8Array) => drive.readInto(process, offset, into),
+          }),
+          close: () => {},
+        }),
+      openStore: ({ retry, onRetry }) => {
+        const policy = retry === DAEMON_RETRY ? { ...retry, backoff: retry.backoff } : retry;
+        const store = bugs.store(service.client(process), scheduler);
+        return Promise.resolve(
+          new RetryStore(store, { policy, clock, random: chance, onEvent: onRetry }),
+        );
+      },
+      allocate: (sizeBytes) => ({ bytes: arena.room(sizeBytes), release: () => {} }),
+      bell: (views) => {
+        bugs.memory(views);
+        const bell = new SimBell(views, scheduler, process);
+        this.#bells.push(bell);
+        return bell;
+      },
+      doorbells: (views) => this.#doorbells(views),
+      setNice: () => void options,
+    };
+  }
+
+  #post(message: () => void): void {
+    const { scheduler, random, process } = this.#options;
+    scheduler.after(random.below(100) / 1000, process, message);
+  }
+}
+
+/** A UUID that the seed decides. */
+function idOf(random: Prng): string {
+  const digits = Array.from({ length: 32 }, () => random.below(16).toString(16));
+  digits[12] = "4";
+  digits[16] = "8";
+  return digits.join("").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
+/** The replicator's bell: what Atomics.waitAsync does, in virtual time. */
+class SimBell implements Bell {
+  readonly #words: Int32Array;
+  readonly #scheduler: Scheduler;
+  readonly #process: Process;
+  #waiting: { seen: number; wake: () => void } | null = null;
+
+  constructor(views: SharedViews, scheduler: Scheduler, process: Process) {
+    this.#words = views.words;
+    this.#scheduler = scheduler;
+    this.#process = process;
+  }
+
+  async wait({ timeoutMs, idle, hasWork }: BellWait): Promise<void> {
+    const seen = this.#words[WORD.replicatorBell];
+    if (idle) this.#words[WORD.replicatorAsleep] = 1;
+    try {
+      if (hasWork()) return;
+      await new Promise<void>((resolve) => {
+        const cancel = this.#scheduler.after(timeoutMs, this.#process, resolve);
+        this.#waiting = {
+          seen,
+          wake: () => {
+            cancel();
+            this.#scheduler.after(0.03, this.#process, resolve);
+          },
+        };
+      });
+      this.#waiting = null;
+    } finally {
+      this.#words[WORD.replicatorAsleep] = 0;
+    }
+  }
+
+  listen(): void {
+    const waiting = this.#waiting;
+    if (waiting === null || this.#words[WORD.replicatorBell] === waiting.seen) return;
+    this.#waiting = null;
+    waiting.wake();
+  }
+}

@@ -1,0 +1,164 @@
+// Judges every checkpoint as it is published, and all of them again at the end, with the real reader on
+// a store that answers at once.
+
+import { SECTOR } from "../../src/base/units.ts";
+import { decodeInode, INODE_KEY, InodeRecord } from "../../src/format/inode.ts";
+import { segmentKey } from "../../src/format/segment.ts";
+import { PrimaryMetadata } from "../../src/primary/metadata.ts";
+import { readDirtyMap } from "../../src/primary/dirty_map.ts";
+import { regionRange } from "../../src/format/primary_layout.ts";
+import { REGIONS_PER_PAGE, testRegion } from "../../src/format/region_map.ts";
+import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
+import { MemoryStore } from "../support/memory_store.ts";
+import type { SimDrive } from "./sim_drive.ts";
+import type { SimObject, SimService } from "./sim_store.ts";
+import { readStamps } from "./stamp.ts";
+import { type Trace, violated } from "./trace.ts";
+
+/** Checkpoints that are read again at the end. */
+const JUDGED_AGAIN = 40;
+
+export class Oracle {
+  readonly #drive: SimDrive;
+  readonly #trace: Trace;
+  #published: SimObject[] = [];
+  /** A hash of each published checkpoint's image. */
+  readonly #images = new Map<number, number>();
+  #lastCno = 0;
+
+  constructor(drive: SimDrive, trace: Trace) {
+    this.#drive = drive;
+    this.#trace = trace;
+  }
+
+  get checkpoints(): number {
+    return this.#images.size;
+  }
+
+  get lastCno(): number {
+    return this.#lastCno;
+  }
+
+  /** An object was stored; judged by the next judge(). */
+  onPut(key: string, object: SimObject): void {
+    if (key === INODE_KEY) this.#published.push(object);
+  }
+
+  /** Something waits to be judged. */
+  get pending(): boolean {
+    return this.#published.length > 0;
+  }
+
+  /** Judges what was published since the last call. */
+  async judge(service: SimService): Promise<void> {
+    const published = this.#published;
+    this.#published = [];
+    for (const { bytes } of published) {
+      const { lastCno } = decodeInode(bytes.subarray(0, InodeRecord.size), INODE_KEY);
+      if (lastCno === this.#lastCno) continue;
+      if (lastCno < this.#lastCno) {
+        violated(`promise 7: checkpoint ${lastCno} is published after ${this.#lastCno}`);
+      }
+      this.#lastCno = lastCno;
+      await this.#judge(service, lastCno);
+    }
+  }
+
+  /** Every checkpoint (where there are very many: one in some) still opens and is what it was. */
+  async judgeAll(service: SimService): Promise<void> {
+    const step = Math.ceil(this.#images.size / JUDGED_AGAIN);
+    for (const [i, [cno, hash]] of [...this.#images].entries()) {
+      if (i % step !== 0) continue;
+      const image = await this.#image(service, cno);
+      if (hashOf(image) !== hash) violated(`promise 3: checkpoint ${cno} has changed`);
+    }
+  }
+
+  /** The newest checkpoint is exactly what the primary holds. */
+  async judgeEqual(service: SimService, when: string): Promise<void> {
+    const device = this.#drive.bytes.subarray(0, this.#drive.deviceSizeBytes);
+    const image = await this.#headImage(service);
+    for (let at = 0; at < device.length; at++) {
+      if (device[at] === image[at]) continue;
+      const sector = Math.floor(at / SECTOR);
+      const shown = readStamps(image, "the replica")[sector];
+      violated(
+        `promise 5: ${when} sector ${sector} is ${shown} on the replica and ` +
+          `${this.#drive.stamps()[sector]} on the primary`,
+      );
+    }
+  }
+
+  /**
+   * After a crash: wherever the primary differs from the newest checkpoint, its map says so - unless
+   * its superblock already asks for everything.
+   */
+  async judgeDivergence(service: SimService): Promise<void> {
+    const disk = this.#drive.still();
+    const { superblock, layout } = await PrimaryMetadata.load(disk);
+    if (superblock.state !== "active" && superblock.state !== "clean") return;
+    const map = await readDirtyMap(disk, layout, superblock.uuid);
+    const image = await this.#headImage(service);
+    const shown = readStamps(image, "the replica");
+    const held = this.#drive.stamps();
+    for (let region = 0; region < layout.regionCount; region++) {
+      const page = map.pages[Math.floor(region / REGIONS_PER_PAGE)];
+      if (testRegion(page.bits, region % REGIONS_PER_PAGE)) continue;
+      const [start, length] = regionRange(layout, region);
+      const end = (start + length) / SECTOR;
+      for (let sector = start / SECTOR; sector < end; sector++) {
+        if (shown[sector] === held[sector]) continue;
+        violated(
+          `promise 5: region ${region} counts as clean (${superblock.state}), but sector ${sector} ` +
+            `is ${shown[sector]} on the replica and ${held[sector]} on the primary`,
+        );
+      }
+    }
+  }
+
+  /** Nothing but the guest has changed the primary. */
+  judgePrimary(): void {
+    const held = this.#drive.stamps();
+    const meant = this.#drive.timeline.now();
+    for (let sector = 0; sector < held.length; sector++) {
+      if (held[sector] === meant[sector]) continue;
+      violated(`promise 6: sector ${sector} of the primary became ${held[sector]} by itself`);
+    }
+  }
+
+  #headImage(service: SimService): Promise<Uint8Array> | Uint8Array {
+    if (this.#lastCno > 0) return this.#image(service, this.#lastCno);
+    return new Uint8Array(this.#drive.deviceSizeBytes);
+  }
+
+  async #judge(service: SimService, cno: number): Promise<void> {
+    const segment = service.objects.get(segmentKey(cno));
+    if (segment === undefined) violated(`checkpoint ${cno} was published without its segment`);
+    const image = await this.#image(service, cno);
+    const what = `checkpoint ${cno}`;
+    const { timeline } = segment;
+    const time = timeline.check(readStamps(image, what), what);
+    this.#images.set(cno, hashOf(image));
+    this.#trace.add("checkpoint", cno, time);
+    this.#trace.addBytes(image);
+  }
+
+  async #image(service: SimService, cno: number): Promise<Uint8Array> {
+    const store = new MemoryStore({ objects: service.objects });
+    const image = new Uint8Array(this.#drive.deviceSizeBytes);
+    try {
+      const reader = await HyperfileReader.open(store, { cno });
+      await reader.read(0, image);
+    } catch (error) {
+      violated(`promise 3: checkpoint ${cno} cannot be read: ${error}`);
+    }
+    return image;
+  }
+}
+
+function hashOf(bytes: Uint8Array): number {
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
+  let hash = 0;
+  for (let i = 0; i < words.length; i++) hash = Math.imul(hash ^ words[i], 0x01000193);
+  return hash;
+}

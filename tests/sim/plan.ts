@@ -1,0 +1,120 @@
+// What a world is like, drawn from its seed: sizes, habits of the guest, tempers of drive and store, and
+// how each life of the daemon ends.
+
+import { type Failpoint, FAILPOINTS } from "../../src/base/failpoints.ts";
+import type { Prng } from "../support/prng.ts";
+import type { Habits } from "./guest.ts";
+import type { Outage } from "./sim_store.ts";
+
+export const UNIT_BYTES = 4096;
+
+/** Where the least is left to chance by the rest of a plan. */
+const INTENT_FAILPOINTS = FAILPOINTS.filter((name) => name.startsWith("intent."));
+
+/** How a life of the daemon ends. */
+export type End =
+  /** In order, after some time. */
+  | { readonly kind: "stop"; readonly afterMs: number }
+  /** The process or the machine dies at an event, wherever it is: starting, working or stopping. */
+  | {
+    readonly kind: "kill" | "cut";
+    readonly atEvent: number;
+    /** If the daemon has not died by then, it is stopped. */
+    readonly stopAfterMs: number;
+  }
+  /** The same at a failpoint's `hit`th hit, or some events after it. */
+  | {
+    readonly kind: "kill" | "cut";
+    readonly failpoint: Failpoint;
+    readonly hit: number;
+    readonly eventsLater: number;
+    readonly stopAfterMs: number;
+  };
+
+export interface WorldPlan {
+  readonly queues: number;
+  readonly depth: number;
+  readonly deviceBlocks: number;
+  readonly regionBlocks: number;
+  readonly poolUnits: number;
+  readonly batchBlocks: number;
+  readonly maxAgeMs: number;
+  readonly intentGenerationMs: number;
+  readonly habits: Habits;
+  /** The drive holds data before it is formatted. */
+  readonly preset: boolean;
+  readonly skipInitialSync: boolean;
+  readonly driveLatencyMs: number;
+  readonly driveFailOneIn: number;
+  readonly storeLatencyMs: number;
+  readonly storeFailOneIn: number;
+  readonly outages: readonly Outage[];
+  readonly ends: readonly End[];
+}
+
+export function drawPlan(random: Prng): WorldPlan {
+  const ioBlocks = 1 + random.below(4);
+  const deviceBlocks = 24 + random.below(random.oneIn(3) ? 200 : 64);
+  const preset = random.oneIn(2);
+  return {
+    queues: 1 + random.below(3),
+    depth: 1 + random.below(6),
+    deviceBlocks,
+    regionBlocks: 1 + random.below(16),
+    poolUnits: 2 * (ioBlocks + 2) + random.below(random.oneIn(2) ? 24 : 160),
+    batchBlocks: ioBlocks + 2 + random.below(64),
+    maxAgeMs: random.pick([20, 100, 400]),
+    intentGenerationMs: random.pick([0, 100, 3000]),
+    habits: drawHabits(random, ioBlocks, deviceBlocks),
+    preset,
+    skipInitialSync: !preset && random.oneIn(2),
+    driveLatencyMs: random.pick([0.02, 0.1, 1]),
+    driveFailOneIn: random.oneIn(4) ? 40 : 0,
+    storeLatencyMs: random.pick([1, 5, 20, 80]),
+    storeFailOneIn: random.pick([0, 0, 30, 8]),
+    outages: drawOutages(random),
+    ends: Array.from({ length: 1 + random.below(4) }, () => drawEnd(random)),
+  };
+}
+
+function drawHabits(random: Prng, ioBlocks: number, deviceBlocks: number): Habits {
+  const dull = random.oneIn(3);
+  return {
+    writes: 60,
+    flushes: random.pick([1, 5, 15]),
+    discards: dull ? 0 : random.below(8),
+    zeroes: dull ? 0 : random.below(8),
+    fuaOneIn: random.pick([4, 20, 1000]),
+    unalignedOneIn: random.pick([0, 3, 10]),
+    hotBlocks: random.pick([2, 8, 32, deviceBlocks]),
+    thinkMs: random.pick([0.3, 2, 10, 60]),
+    ioBlocks,
+  };
+}
+
+function drawOutages(random: Prng): Outage[] {
+  const outages: Outage[] = [];
+  if (!random.oneIn(3)) return outages;
+  for (let left = 1 + random.below(2); left > 0; left--) {
+    const fromMs = random.below(3000);
+    const lengthMs = random.oneIn(4) ? random.below(40_000) : random.below(2000);
+    outages.push({ fromMs, untilMs: fromMs + lengthMs, hangs: random.oneIn(2) });
+  }
+  return outages;
+}
+
+function drawEnd(random: Prng): End {
+  // Marks are taken off the dirty map after some seconds.
+  const stopAfterMs = 100 + random.below(random.oneIn(3) ? 8000 : 600);
+  const draw = random.below(10);
+  if (draw < 2) return { kind: "stop", afterMs: stopAfterMs };
+  const kind = random.oneIn(2) ? "kill" : "cut";
+  if (draw < 5) {
+    const failpoint = random.pick(random.oneIn(3) ? INTENT_FAILPOINTS : FAILPOINTS);
+    const hit = 1 + random.below(failpoint.startsWith("queue.") ? 200 : 6);
+    const eventsLater = random.oneIn(2) ? 0 : random.below(60);
+    return { kind, failpoint, hit, eventsLater, stopAfterMs };
+  }
+  const atEvent = random.below(random.pick([100, 500, 3000, 8000]));
+  return { kind, atEvent, stopAfterMs };
+}

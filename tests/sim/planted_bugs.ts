@@ -1,0 +1,222 @@
+// Classic bugs. The oracle must find each of them within a few worlds (planted_bugs_test.ts): if it
+// does not, it is the oracle that is broken.
+
+import type { Disk } from "../../src/primary/disk.ts";
+import type { ObjectStore } from "../../src/replica/object_store.ts";
+import { Collector } from "../../src/replicator/collector.ts";
+import type { ReplicatorRoomOptions } from "../../src/replicator/room_options.ts";
+import { IntentCleaner } from "../../src/replicator/intent_cleaner.ts";
+import { IntentMap } from "../../src/shared/intent_map.ts";
+import { IntervalLock } from "../../src/shared/interval_lock.ts";
+import type { SharedViews } from "../../src/shared/layout.ts";
+import { Pool } from "../../src/shared/pool.ts";
+import { UBLK_IO_OP_DISCARD } from "../../src/ublk/uapi.ts";
+import { Bugs } from "./bugs.ts";
+import type { SimDrive } from "./sim_drive.ts";
+import { SimQueue, type SimQueueOptions, type SimRequest } from "./sim_queue.ts";
+
+/** Replaces members of a prototype; gives what puts them back. */
+function replace<T extends object>(prototype: T, members: Partial<T>): () => void {
+  const before = Object.entries(Object.getOwnPropertyDescriptors(prototype))
+    .filter(([name]) => name in members);
+  Object.assign(prototype, members);
+  return () => {
+    for (const [name, property] of before) Object.defineProperty(prototype, name, property);
+  };
+}
+
+class NoIntervalLock extends Bugs {
+  override patch(): () => void {
+    return replace(IntervalLock.prototype, { tryLock: () => true, unlock: () => {} });
+  }
+}
+
+class AckBeforeCapture extends Bugs {
+  override queue(options: SimQueueOptions): SimQueue {
+    return new class extends SimQueue {
+      override writePrimary(tag: number, stage: number, length: number, durable: boolean): void {
+        // Answered as soon as it is sent to the pool, long before it is there.
+        super.writePrimary(tag, stage, length, durable);
+        this.answerEarly(tag);
+      }
+    }(options);
+  }
+}
+
+class FlushNotPassedOn extends Bugs {
+  override queue(options: SimQueueOptions): SimQueue {
+    return new class extends SimQueue {
+      override flushPrimary(tag: number, stage: number): void {
+        this.completeAtOnce(tag, stage);
+      }
+    }(options);
+  }
+}
+
+class FuaIgnored extends Bugs {
+  override queue(options: SimQueueOptions): SimQueue {
+    return new class extends SimQueue {
+      override writePrimary(tag: number, stage: number, length: number): void {
+        super.writePrimary(tag, stage, length, false);
+      }
+    }(options);
+  }
+}
+
+class DiscardNotLogged extends Bugs {
+  override queue(options: SimQueueOptions): SimQueue {
+    return new class extends SimQueue {
+      override issue(tag: number, request: SimRequest): void {
+        if (request.op !== UBLK_IO_OP_DISCARD || request.change === null) {
+          super.issue(tag, request);
+          return;
+        }
+        const { drive, process } = options;
+        drive.change(
+          { process, op: request.change, source: null, durable: false },
+          (res) => request.answer(res),
+        );
+      }
+    }(options);
+  }
+}
+
+class ReleaseBeforeCommit extends Bugs {
+  #pool: Pool | null = null;
+
+  override memory(views: SharedViews): void {
+    this.#pool = new Pool(views);
+  }
+
+  override patch(): () => void {
+    const { collect } = Collector.prototype;
+    const released = () => this.#pool;
+    return replace(Collector.prototype, {
+      collect(this: Collector) {
+        const collected = collect.call(this);
+        released()?.release(collected.endPosition);
+        return collected;
+      },
+    });
+  }
+}
+
+/** R4: a region that somebody else asked for already is taken for durable. */
+class SecondWriterDoesNotWait extends Bugs {
+  #wanted: Int32Array = new Int32Array(0);
+
+  override memory(views: SharedViews): void {
+    this.#wanted = views.intent.wanted;
+  }
+
+  override patch(): () => void {
+    const { require } = IntentMap.prototype;
+    const isWanted = (region: number) => (this.#wanted[region >>> 5] >>> (region & 31) & 1) === 1;
+    return replace(IntentMap.prototype, {
+      require(this: IntentMap, first: number, last: number) {
+        let allWanted = true;
+        for (let region = first; region <= last; region++) allWanted &&= isWanted(region);
+        const page = require.call(this, first, last);
+        return allWanted ? -1 : page;
+      },
+    });
+  }
+}
+
+/** R5: marks go before a published checkpoint has the writes. */
+class ClearBeforeCommit extends Bugs {
+  #pool: Pool | null = null;
+
+  override memory(views: SharedViews): void {
+    this.#pool = new Pool(views);
+  }
+
+  override patch(): () => void {
+    const { step } = IntentCleaner.prototype;
+    const head = () => this.#pool?.head() ?? 0;
+    return replace(IntentCleaner.prototype, {
+      step(this: IntentCleaner) {
+        return step.call(this, { publishedPosition: head() });
+      },
+    });
+  }
+}
+
+/** R5: the set is read, and later reset as a whole, with what came in between. */
+class CollectThenReset extends Bugs {
+  #durable: Int32Array = new Int32Array(0);
+
+  override memory(views: SharedViews): void {
+    this.#durable = views.intent.durable;
+  }
+
+  override patch(): () => void {
+    const reset = () => {
+      const cleared = this.#durable.some((word) => word !== 0);
+      this.#durable.fill(0);
+      return cleared ? 1 : 0;
+    };
+    return replace(IntentMap.prototype, { clearUntouched: () => reset() });
+  }
+}
+
+class InodeBeforeSegment extends Bugs {
+  override store(store: ObjectStore): ObjectStore {
+    return withPut(store, (key, chunks, options) => {
+      if (!/^\d+$/.test(key)) return store.put(key, chunks, options);
+      // Reported as done while it is still on its way.
+      const bytes = chunks.map((chunk) => chunk.slice());
+      store.put(key, bytes, options).catch(() => undefined);
+      return Promise.resolve({ stored: true, etag: "" });
+    });
+  }
+}
+
+class MetadataNotFlushed extends Bugs {
+  override disk(disk: Disk): Disk {
+    return { ...disk, flush: () => Promise.resolve() };
+  }
+}
+
+class AttachAfterCrash extends Bugs {
+  override roomOptions(options: ReplicatorRoomOptions): ReplicatorRoomOptions {
+    return options.primaryState === "active" ? { ...options, primaryState: "clean" } : options;
+  }
+}
+
+class WrongDirection extends Bugs {
+  override starts(drive: SimDrive, crashed: boolean): void {
+    if (!crashed) return;
+    // "Restores" what the replica lacks: here a block of zeros.
+    drive.bytes.fill(0, 0, 4096);
+  }
+}
+
+function withPut(store: ObjectStore, put: ObjectStore["put"]): ObjectStore {
+  return {
+    uri: store.uri,
+    head: (key, options) => store.head(key, options),
+    get: (key, options) => store.get(key, options),
+    put,
+    list: (options) => store.list(options),
+    delete: (key, options) => store.delete(key, options),
+    close: () => store.close(),
+  };
+}
+
+/** By name; for each a way to make one for a world. */
+export const PLANTED_BUGS: Readonly<Record<string, () => Bugs>> = {
+  "no interval lock": () => new NoIntervalLock(),
+  "ack before capture": () => new AckBeforeCapture(),
+  "flush not passed on": () => new FlushNotPassedOn(),
+  "FUA ignored": () => new FuaIgnored(),
+  "discard not logged": () => new DiscardNotLogged(),
+  "release before commit": () => new ReleaseBeforeCommit(),
+  "second writer before the intent is durable": () => new SecondWriterDoesNotWait(),
+  "clear before commit": () => new ClearBeforeCommit(),
+  "collect, then reset": () => new CollectThenReset(),
+  "inode before segment": () => new InodeBeforeSegment(),
+  "metadata not flushed": () => new MetadataNotFlushed(),
+  "attach after a crash": () => new AttachAfterCrash(),
+  "wrong direction": () => new WrongDirection(),
+};

@@ -1,0 +1,69 @@
+// Many worlds on several cores: hands shares of the seeds to workers and adds up what they found.
+
+/** Seeds `first` to `first + count - 1`. */
+export interface Share {
+  readonly first: number;
+  readonly count: number;
+}
+
+export interface ShareResult {
+  readonly worlds: number;
+  readonly events: number;
+  readonly checkpoints: number;
+  readonly crashes: number;
+  readonly failures: readonly { readonly seed: number; readonly failure: string }[];
+}
+
+/** Worlds that a worker runs before it reports. */
+const SHARE_WORLDS = 10;
+
+export interface SeedRun extends Share {
+  readonly workers?: number;
+  /** After every share: the sum so far. */
+  readonly onProgress?: (sum: ShareResult) => void;
+}
+
+export async function runSeeds(run: SeedRun): Promise<ShareResult> {
+  const workers = Math.min(run.workers ?? navigator.hardwareConcurrency, run.count);
+  const end = run.first + run.count;
+  let next = run.first;
+  let sum: ShareResult = { worlds: 0, events: 0, checkpoints: 0, crashes: 0, failures: [] };
+  await Promise.all(Array.from({ length: workers }, async () => {
+    const worker = new Worker(import.meta.resolve("./sim_worker.ts"), { type: "module" });
+    try {
+      while (next < end) {
+        const count = Math.min(SHARE_WORLDS, end - next);
+        const share = { first: next, count };
+        next += count;
+        const result = await answerOf(worker, share);
+        sum = added(sum, result);
+        run.onProgress?.(sum);
+      }
+    } finally {
+      worker.terminate();
+    }
+  }));
+  return sum;
+}
+
+function answerOf(worker: Worker, share: Share): Promise<ShareResult> {
+  return new Promise((resolve, reject) => {
+    worker.onmessage = (event: MessageEvent<ShareResult>) => resolve(event.data);
+    worker.onerror = (event) => {
+      event.preventDefault();
+      const seeds = `${share.first} to ${share.first + share.count - 1}`;
+      reject(new Error(`The worker with the seeds ${seeds} broke: ${event.message}`));
+    };
+    worker.postMessage(share);
+  });
+}
+
+function added(a: ShareResult, b: ShareResult): ShareResult {
+  return {
+    worlds: a.worlds + b.worlds,
+    events: a.events + b.events,
+    checkpoints: a.checkpoints + b.checkpoints,
+    crashes: a.crashes + b.crashes,
+    failures: [...a.failures, ...b.failures],
+  };
+}
