@@ -88,6 +88,7 @@ export class ReplicaClaim implements WriteClaim {
   readonly writer: WriterIdentity;
   /** Whose the replica was before. */
   readonly from: ClaimedFrom;
+  stampBefore: number | null = null;
   readonly #store: ObjectStore;
   readonly #memory: ClaimMemory;
   #found: FoundCard;
@@ -153,7 +154,10 @@ export class ReplicaClaim implements WriteClaim {
   ): Promise<ReplicaClaim> {
     await hit("attach.after-card");
     const claim = new ReplicaClaim(store, memory, found, parts);
-    await touchInode(store, claim, { nowMs: parts.startedMs, signal: parts.signal });
+    claim.stampBefore = await touchInode(store, claim, {
+      nowMs: parts.startedMs,
+      signal: parts.signal,
+    });
     await hit("attach.after-touch");
     return claim;
   }

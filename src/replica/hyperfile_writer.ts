@@ -148,8 +148,6 @@ export class HyperfileWriter {
   ): Promise<HyperfileWriter> {
     const { claim, adoptEpoch, signal } = options;
     const found = await readHead(store, { signal });
-    // A later claim may have touched the inode before it was read: then it is not ours to replace.
-    await claim.requireHeld({ signal });
     const settled = await settleOrphans(store, found, { claim, adoptEpoch, signal });
     const { known: base, report: orphans, standing } = settled;
     return new HyperfileWriter(store, { base, orphans, claim, standing }, options);

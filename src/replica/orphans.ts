@@ -8,7 +8,8 @@
 // With a claim on the replica nothing is deleted: an earlier writer that does not know yet that it is
 // fenced could be at it too, and a delete has no condition. So what is not adopted is emptied, by CAS:
 // replaced by a segment without blocks that no tool takes for a checkpoint. Only segments that carry
-// the stamp of this primary's own claim are adopted: another writer's are not its history.
+// the stamp of this primary's own claim are adopted, another writer's are not its history; and only
+// when no other claim has stamped the inode since: its writer could still be about to empty them.
 //
 // Readers never come here.
 
@@ -29,7 +30,7 @@ import { carriedInode, type KnownInode } from "./inode_reader.ts";
 import { Limiter } from "./limiter.ts";
 import type { ObjectInfo, ObjectStore, RequestOptions } from "./object_store.ts";
 import { emptySegment } from "./segment_image.ts";
-import { hasStamp } from "./touch_inode.ts";
+import { hasStamp, stampOf } from "./touch_inode.ts";
 import { checkRoot } from "./tree_walk.ts";
 import type { WriteClaim } from "./write_claim.ts";
 
@@ -116,9 +117,13 @@ export async function settleOrphans(
   const { claim, adoptEpoch, signal } = options;
   const next = known.inode.lastSeq + 1;
   const found = await listAbove(store, known.inode.lastSeq, options);
+  // Asked last: neither the inode that was read nor anything that was listed is a later writer's, which
+  // must not be replaced.
+  await claim.requireHeld({ signal });
   let current = known;
   let adopted: number | null = null;
-  if (adoptEpoch !== null && found[0]?.id === next) {
+  const untouched = adoptEpoch !== null && claim.stampBefore === stampOf(adoptEpoch);
+  if (untouched && found[0]?.id === next) {
     const inode = await stampedInode(store, known, { id: next, epoch: adoptEpoch, signal });
     if (inode !== null) {
       const { ctime, ctimeNsec } = known.inode;

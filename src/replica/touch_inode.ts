@@ -29,16 +29,18 @@ export function hasStamp(inode: Inode, epoch: number): boolean {
 }
 
 /**
- * Stamps the inode. When it resolves, no writer of an earlier claim can publish any more. Throws
- * `fenced` when a later claim is in force.
+ * Stamps the inode and returns the stamp that it had; null where that is not known for certain. When it
+ * resolves, no writer of an earlier claim can publish any more. Throws `fenced` when a later claim is in
+ * force.
  */
 export async function touchInode(
   store: ObjectStore,
-  claim: WriteClaim,
+  claim: Pick<WriteClaim, "epoch" | "requireHeld">,
   options: { nowMs: number; signal?: AbortSignal },
-): Promise<void> {
+): Promise<number | null> {
   const { signal } = options;
   const { seconds } = splitTime(options.nowMs);
+  const seen = new Set<number>();
   let lastError: unknown;
   for (let race = 0; race < RACES_MAX; race++) {
     const found = await readInode(store, { signal });
@@ -47,14 +49,15 @@ export async function touchInode(
         context: { object: INODE_KEY, uri: store.uri },
       });
     }
-    if (hasStamp(found.inode, claim.epoch)) return;
+    if (hasStamp(found.inode, claim.epoch)) return seen.size === 1 ? [...seen][0] : null;
+    seen.add(found.inode.ctimeNsec);
     // Read after the inode: what was read is not a later claim's, whose etag must not be replaced.
     await claim.requireHeld({ signal });
     const inode = { ...found.inode, ctime: seconds, ctimeNsec: stampOf(claim.epoch) };
     const bytes = InodeRecord.toBytes(inode);
     const condition = { etag: found.etag };
     const put = await tryPut(store, INODE_KEY, [bytes], { condition, signal });
-    if (put.stored === true) return;
+    if (put.stored === true) return found.inode.ctimeNsec;
     if (put.stored === "unknown") lastError = put.error;
   }
   throw lastError ?? new ReplicaError(
