@@ -215,7 +215,7 @@ export class ReplicaTarget implements Target {
       shared,
       layout,
       doorbellFds,
-      waitsForRoom: true,
+      waitsForRoom: this.#target.congestion === "block",
       dirtyMap: intents.place,
     };
   }

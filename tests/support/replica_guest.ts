@@ -26,13 +26,13 @@ export async function replicaGuest(
   check: (output: ReplicaGuestOutput) => void | Promise<void>,
   options: Partial<GuestOptions> & { primaryMib?: number } = {},
 ): Promise<void> {
-  const { primaryMib = 64, disks = [], ...rest } = options;
+  const { primaryMib = 64, disks = [], env = {}, ...rest } = options;
   const share = await Deno.makeTempDir({ prefix: "replica-" });
   const primary = `${share}/primary.img`;
   try {
     const result = await runGuest({
       command: `. ${ROOT}tests/e2e/programs/replica_prelude.sh\n${script}`,
-      env: { ROOT, SHARE: share },
+      env: { ROOT, SHARE: share, ...env },
       share,
       disks: [{ path: primary, sizeBytes: primaryMib * MiB }, ...disks],
       timeLimitMs: 400_000,
