@@ -75,6 +75,7 @@ class BareDevice implements RunningDevice {
       pool: null,
       lag: null,
       checkpoint: null,
+      resync: null,
       throughput: throughputReport(this.#meter.perSecond()),
       counters: this.#counters(),
       replicaErrors: null,

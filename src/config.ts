@@ -9,8 +9,12 @@ import { resolveS3Settings, type S3Config } from "./replica/s3_settings.ts";
 import { lastComponent, parseReplicaUri, type ReplicaLocation } from "./replica/replica_uri.ts";
 
 /** Bounds of the settings; the help and the error messages are made from them. */
+/** Less would not keep up with anything, and never end. */
+const RESYNC_RATE_MIN = 64 * KiB;
+
 export const LIMITS = {
   deviceNumber: 1_048_575,
+  recoverConcurrency: 64,
   depth: 4096,
   queues: 32,
   bufferBytesMin: 4 * KiB,
@@ -61,7 +65,18 @@ export interface ReplicaTarget {
   readonly takeOver: boolean;
   /** Use a store that does not keep two writers apart. */
   readonly acceptUnsafeStore: boolean;
+  /** Copy the primary whatever the replica holds. */
+  readonly forceStartupRecover: boolean;
+  /** What a full pool means for writes: left to resync, or held back. */
+  readonly congestion: Congestion;
+  /** Copies of resync at once. */
+  readonly recoverConcurrency: number;
+  /** Bytes per second that resync reads at most; null: no limit. */
+  readonly resyncRate: number | null;
 }
+
+export const CONGESTION_POLICIES = ["resync", "block"] as const;
+export type Congestion = typeof CONGESTION_POLICIES[number];
 
 export type TargetConfig = NullTarget | LoopTarget | ReplicaTarget;
 
@@ -120,6 +135,10 @@ export interface DeviceSettings {
       readonly writeIntent?: boolean;
       readonly takeOver?: boolean;
       readonly acceptUnsafeStore?: boolean;
+      readonly forceStartupRecover?: boolean;
+      readonly congestion?: Congestion;
+      readonly recoverConcurrency?: number;
+      readonly resyncRate?: number;
     };
 }
 
@@ -161,6 +180,9 @@ function targetConfig(target: DeviceSettings["target"]): TargetConfig {
   checkS3(replica, target.s3);
   checkRegionSize(target.regionBytes);
   checkPoolSize(target.poolBytes);
+  const recoverConcurrency = target.recoverConcurrency ?? 1;
+  checkRange("--recover-concurrency", recoverConcurrency, 1, LIMITS.recoverConcurrency);
+  checkResyncRate(target.resyncRate);
   return {
     type: "replica",
     path: target.path,
@@ -174,7 +196,18 @@ function targetConfig(target: DeviceSettings["target"]): TargetConfig {
     writeIntent: target.writeIntent ?? true,
     takeOver: target.takeOver ?? false,
     acceptUnsafeStore: target.acceptUnsafeStore ?? false,
+    forceStartupRecover: target.forceStartupRecover ?? false,
+    congestion: target.congestion ?? "resync",
+    recoverConcurrency,
+    resyncRate: target.resyncRate ?? null,
   };
+}
+
+function checkResyncRate(bytesPerSecond: number | undefined): void {
+  if (bytesPerSecond === undefined || bytesPerSecond >= RESYNC_RATE_MIN) return;
+  throw usageError(`Cannot use --resync-rate ${formatSize(bytesPerSecond)}: it is too low`, {
+    hint: `Use at least ${formatSize(RESYNC_RATE_MIN)}, or leave it out.`,
+  });
 }
 
 function checkRange(name: string, value: number, least: number, greatest: number): void {

@@ -9,6 +9,7 @@ import type {
   CountersReport,
   LagReport,
   PoolReport,
+  ResyncReport,
   StatsReport,
   StatusReport,
 } from "./control/protocol.ts";
@@ -28,7 +29,9 @@ import {
   replicatorCounters,
   sumQueues,
 } from "./shared/counters.ts";
+import { History } from "./shared/history.ts";
 import { WORD } from "./shared/layout.ts";
+import { StaleMap } from "./shared/stale_map.ts";
 
 const PROGRESS_MS = 500;
 
@@ -38,17 +41,8 @@ export async function startReplicaDevice(
   target: ReplicaTargetConfig,
   start: DeviceStart,
 ): Promise<RunningDevice> {
-  const { signal, onProgress } = start;
-  const opened = await ReplicaTarget.open(config, target, {
-    signal,
-    onSync: ({ totalBytes, doneBytes, remainingMs, trouble }) =>
-      onProgress?.({
-        stage: "copying the primary to the replica",
-        pendingBytes: totalBytes - doneBytes,
-        remainingMs,
-        trouble,
-      }),
-  });
+  const { signal } = start;
+  const opened = await ReplicaTarget.open(config, target, { signal });
   const device = await UblkDevice.start(config, opened, { signal });
   return new ReplicaDevice(target, opened, device);
 }
@@ -80,8 +74,7 @@ class ReplicaDevice implements RunningDevice {
 
   async stop(onProgress?: (progress: DeviceProgress) => void): Promise<void> {
     this.#stopping = true;
-    const report = () =>
-      onProgress?.({ stage: "draining the pool", pendingBytes: this.#pendingBytes() });
+    const report = () => onProgress?.(this.#stopProgress());
     report();
     const timer = setInterval(report, PROGRESS_MS);
     try {
@@ -109,6 +102,7 @@ class ReplicaDevice implements RunningDevice {
       pool: this.#poolReport(),
       lag: this.#lagReport(),
       checkpoint: this.#checkpointReport(),
+      resync: this.#resyncReport(),
       throughput: throughputReport(rates, rates.drainedBytes),
       counters: this.#counters(),
       replicaErrors: {
@@ -133,8 +127,46 @@ class ReplicaDevice implements RunningDevice {
 
   #mode(): string {
     if (this.#stopping) return "stopping";
-    const { replicator } = this.#target.state;
-    return replicator === "detached" || replicator === "failed" ? "detached" : "logging";
+    const { replicator, mode } = this.#target.state;
+    if (replicator === "detached" || replicator === "failed") return "detached";
+    // The replicator hears of a full pool only when the commit under way has ended.
+    return mode === "logging" && !this.#historyIsWhole() ? "forward-part" : mode;
+  }
+
+  #historyIsWhole(): boolean {
+    const { views } = this.#target;
+    return views === null || new History(views).isWhole();
+  }
+
+  #staleBytes(): number {
+    const { views } = this.#target;
+    if (views === null) return 0;
+    const { chunkBlocks, unitBytes } = views.layout;
+    return new StaleMap(views).count() * chunkBlocks * unitBytes;
+  }
+
+  /** Null while every write gets to the replica through the pool. */
+  #resyncReport(): ResyncReport | null {
+    if (this.#historyIsWhole()) return null;
+    const sinceMs = this.#replicator("resyncSinceMs");
+    const doneBytes = this.#replicator("resyncedBytes") - this.#replicator("resyncFromBytes");
+    const pendingBytes = this.#staleBytes();
+    const seconds = sinceMs === 0 ? 0 : (systemClock.wallMs() - sinceMs) / 1000;
+    const bytesPerSecond = seconds > 0 ? doneBytes / seconds : 0;
+    return {
+      doneBytes,
+      pendingBytes,
+      bytesPerSecond,
+      remainingSeconds: bytesPerSecond > 0 ? pendingBytes / bytesPerSecond : null,
+    };
+  }
+
+  #stopProgress(): DeviceProgress {
+    const resync = this.#resyncReport();
+    if (resync === null) return { stage: "draining the pool", pendingBytes: this.#pendingBytes() };
+    const { pendingBytes, remainingSeconds } = resync;
+    const remainingMs = remainingSeconds === null ? null : remainingSeconds * 1000;
+    return { stage: "copying to the replica", pendingBytes, remainingMs };
   }
 
   #poolReport(): PoolReport {
@@ -173,6 +205,12 @@ class ReplicaDevice implements RunningDevice {
       messages.push(`Replication has ended, the device works locally only: ${why}`);
     } else if (replicator === "retrying") {
       messages.push(`The replica does not answer, writes gather in the pool: ${why}`);
+    }
+    if (!this.#historyIsWhole()) {
+      messages.push(
+        "The replica is behind and is being brought up to date region by region: no new " +
+          "checkpoint until that is done",
+      );
     }
     const pool = this.#poolReport();
     if (pool.waitingTags > 0) {

@@ -1,25 +1,25 @@
 // The io-replica target in the main room: the primary, its metadata, the memory that all rooms share
 // and the replicator's worker.
 //
-// Order at start: claim the primary -> replicator opens both sides and makes them equal -> mark the
-// primary active (durable) -> queues start. So no write reaches a primary that still says `clean`.
+// Order at start: claim the primary -> replicator attaches and marks what is stale -> mark the primary
+// active (durable) -> queues start. So no write reaches a primary that still says `clean`.
 // Order at stop: queues end -> replicator drains -> flush the primary -> empty its dirty map -> mark it
 // clean. So `clean` means that the last checkpoint is the primary's content.
 //
 // A stop does not wait for ever for a replica that is away: with writes pending and none committed
-// for STALL_MS it gives up. The primary has everything, stays `active`, and the next start copies.
+// for STALL_MS it gives up. The primary has everything, stays `active`, and the next start resyncs.
 
-import { messageOf, ReplicaError, usageError } from "./base/errors.ts";
+import { ReplicaError, usageError } from "./base/errors.ts";
 import { hit } from "./base/failpoints.ts";
 import { roomLog } from "./base/log.ts";
-import { formatSize } from "./base/units.ts";
 import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
 import { checkIdentity } from "./identity_of_target.ts";
 import { TargetIntents } from "./intents_of_target.ts";
+import { TargetMarks } from "./marks_of_target.ts";
 import { PrimaryMetadata } from "./primary/metadata.ts";
 import type { QueueTarget } from "./queue/room.ts";
 import { checkpointBatchBlocks, checkpointLimits } from "./replication/checkpoint_policy.ts";
-import type { SyncProgress } from "./replicator/initial_sync.ts";
+import type { Mode } from "./replication/mode.ts";
 import type { ReplicatorNews } from "./replicator/room_options.ts";
 import { captureWrites } from "./shared/capture_mode.ts";
 import { REPLICATOR_COUNTER, replicatorCounters } from "./shared/counters.ts";
@@ -38,12 +38,11 @@ import type { ReplicatorEnd } from "./workers/replicator_handle.ts";
 /** A stop gives up on the replica when it took nothing for so long. */
 const STALL_MS = 60_000;
 const STALL_CHECK_MS = 500;
-const SYNC_LOG_MS = 5_000;
 
 /** What the target knows beyond the shared counters; for `status`. */
 export interface ReplicaTargetState {
-  readonly replicator: "starting" | "copying" | ReplicatorNews["state"] | "failed";
-  readonly sync: SyncProgress | null;
+  readonly replicator: "starting" | ReplicatorNews["state"] | "failed";
+  readonly mode: Mode;
   readonly lastError: { readonly atMs: number; readonly message: string } | null;
   readonly warnings: readonly string[];
 }
@@ -52,8 +51,6 @@ export interface ReplicaTargetState {
 export interface TargetOpening {
   /** Aborted while the target starts: the start ends with `closed`. */
   readonly signal: AbortSignal;
-  /** Called while the primary is copied to the replica, before the device is usable. */
-  readonly onSync?: (progress: SyncProgress) => void;
 }
 
 interface Running {
@@ -81,9 +78,10 @@ export class ReplicaTarget implements Target {
   readonly #system: TargetSystem;
   readonly #log = roomLog("main");
   #running: Running | null = null;
+  readonly #marks: TargetMarks;
   #state: ReplicaTargetState = {
     replicator: "starting",
-    sync: null,
+    mode: "logging",
     lastError: null,
     warnings: [],
   };
@@ -103,6 +101,7 @@ export class ReplicaTarget implements Target {
     const { geometry } = parts.primary;
     const { deviceSizeBytes, dataBlockBytes } = parts.metadata.superblock;
     this.#config = config;
+    this.#marks = new TargetMarks(parts.system.clock, this.#log);
     this.#target = target;
     this.#primary = parts.primary;
     this.#metadata = parts.metadata;
@@ -176,22 +175,18 @@ export class ReplicaTarget implements Target {
     signal.addEventListener("abort", abandon);
     try {
       if (signal.aborted) abandon();
-      const { cno, startup, warnings } = await handle.ready;
+      const { cno, startup, mode, warnings } = await handle.ready;
+      this.#state = { ...this.#state, replicator: "replicating", mode, warnings };
       await prepared;
       for (const warning of warnings) this.#log.warn("Attention", { warning });
-      this.#state = { ...this.#state, warnings };
       this.#log.info("Replica attached", { cno, startup, replica: this.#target.replica.uri });
+      // The room has stored its claim in the superblock and stores no more: from here on this room does.
+      this.#metadata = await PrimaryMetadata.load(this.#primary);
+      await intents.declare();
+      await this.#marks.start(this.#metadata, mode);
     } finally {
       signal.removeEventListener("abort", abandon);
     }
-    this.#state = { ...this.#state, replicator: "replicating", sync: null };
-    // The room has stored its claim in the superblock and stores no more: from here on this room does.
-    this.#metadata = await PrimaryMetadata.load(this.#primary);
-    // Not markActive(): whatever the primary's state was, the two sides are equal now.
-    await intents.declare();
-    await hit("start.before-active");
-    await this.#metadata.storeSuperblock({ state: "active", writtenMs: this.#wallMs() });
-    await hit("start.after-active");
     void handle.ended.then((end) => this.#replicatorEnded(end));
   }
 
@@ -256,7 +251,7 @@ export class ReplicaTarget implements Target {
         "unavailable",
         `Cannot bring the replica up to date: ${this.#state.lastError?.message ?? "given up"}`,
         {
-          hint: "The primary has every write. The next start copies it to the replica.",
+          hint: "The primary has every write. The next start brings the replica up to date.",
           context: { pendingBytes: pending },
         },
       );
@@ -266,6 +261,7 @@ export class ReplicaTarget implements Target {
     await hit("stop.before-clear");
     await running.intents.clear();
     await hit("stop.before-clean");
+    await this.#marks.settled();
     await this.#metadata.markClean(this.#wallMs());
     await hit("stop.after-clean");
   }
@@ -307,6 +303,9 @@ export class ReplicaTarget implements Target {
         writeIntent: this.#target.writeIntent,
         takeOver: this.#target.takeOver,
         acceptUnsafeStore: this.#target.acceptUnsafeStore,
+        force: this.#target.forceStartupRecover,
+        resyncConcurrency: this.#target.recoverConcurrency,
+        resyncBytesPerSecond: this.#target.resyncRate,
         deviceSizeBytes: this.sizeBytes,
         replica: this.#target.replica,
         s3: this.#target.s3,
@@ -316,41 +315,28 @@ export class ReplicaTarget implements Target {
       },
       this.#config.log,
       {
-        onSync: (progress) => this.#onSync(progress),
         onNews: (news) => this.#onNews(news),
       },
     );
   }
 
-  #onSync(progress: SyncProgress): void {
-    this.#state = { ...this.#state, replicator: "copying", sync: progress };
-    this.#opening.onSync?.(progress);
-    const nowMs = this.#system.clock.nowMs();
-    if (nowMs - this.#syncLoggedMs < SYNC_LOG_MS) return;
-    this.#syncLoggedMs = nowMs;
-    const { doneBytes, totalBytes, copiedBytes } = progress;
-    this.#log.info("Copying the primary to the replica", {
-      done: formatSize(doneBytes),
-      total: formatSize(totalBytes),
-      copied: formatSize(copiedBytes),
-    });
-  }
-
-  #onNews({ state, error }: ReplicatorNews): void {
-    const changed = state !== this.#state.replicator;
-    const lastError = error
-      ? { atMs: this.#wallMs(), message: error.message }
-      : this.#state.lastError;
-    this.#state = { ...this.#state, replicator: state, lastError };
-    if (!changed) return;
+  #onNews({ state, mode, error }: ReplicatorNews): void {
+    const before = this.#state;
+    const lastError = error ? { atMs: this.#wallMs(), message: error.message } : before.lastError;
+    this.#state = { ...before, replicator: state, mode, lastError };
+    if (mode !== before.mode) this.#onMode(before.mode, mode);
+    if (state === before.replicator) return;
     if (state === "retrying") this.#log.warn("Replica does not answer", { error: error?.message });
     if (state === "replicating") this.#log.info("Replica answers again");
     if (state !== "detached") return;
     this.#log.error("Replication has ended, the device goes on locally", { error: error?.message });
-    this.#metadata.markDiverged(this.#wallMs()).catch((cause) => {
-      // It still says `active`, which the next start treats alike.
-      this.#log.warn("Cannot mark the primary", { error: messageOf(cause) });
-    });
+    // A foreign writer leaves the dirty map true; stored bytes that contradict themselves do not.
+    if (error?.kind !== "fenced") this.#marks.diverged();
+  }
+
+  #onMode(before: Mode, mode: Mode): void {
+    this.#log.info("Replication mode", { before, mode });
+    this.#marks.modeChanged(before, mode);
   }
 
   /** A room that broke leaves nobody to empty the pool: the device goes on locally. */

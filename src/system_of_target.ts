@@ -18,7 +18,10 @@ export type TargetPrimary = Pick<
 >;
 
 /** The replicator's room, wherever it runs. */
-export type ReplicatorControl = Pick<ReplicatorHandle, "ready" | "ended" | "stop" | "abandon">;
+export type ReplicatorControl = Pick<
+  ReplicatorHandle,
+  "ready" | "ended" | "stop" | "abandon" | "order"
+>;
 
 export interface TargetSystem {
   readonly clock: Clock;

@@ -30,6 +30,10 @@ export const FAILPOINTS = [
   "commit.after-inode",
   "commit.before-release",
   "commit.after-release",
+  // Resync.
+  "resync.before-read",
+  "resync.after-read",
+  "resync.before-whole",
   // Metadata of the primary.
   "metadata.before-flush-log",
   "metadata.before-flush-log-flush",
@@ -52,9 +56,7 @@ export const FAILPOINTS = [
   "attach.before-adoption",
   "attach.after-adoption",
   "attach.before-held",
-  "attach.before-copy",
-  "attach.after-copied-batch",
-  "attach.before-copy-record",
+  "attach.before-marks",
   "start.before-active",
   "start.after-active",
   // Stop.

@@ -5,7 +5,13 @@ import deno from "../../deno.json" with { type: "json" };
 import { reportOf } from "../base/error_report.ts";
 import { ReplicaError } from "../base/errors.ts";
 import { GiB } from "../base/units.ts";
-import { type DeviceConfig, deviceConfig, LIMITS, NULL_DEVICE_BYTES } from "../config.ts";
+import {
+  CONGESTION_POLICIES,
+  type DeviceConfig,
+  deviceConfig,
+  LIMITS,
+  NULL_DEVICE_BYTES,
+} from "../config.ts";
 import { type CommonValues, defineCommand, defineGroup, type OptionValues } from "./command.ts";
 import type { Context } from "./context.ts";
 import type { DeviceProgress } from "../control/running_device.ts";
@@ -15,6 +21,7 @@ import { absolutePath } from "./paths.ts";
 import { DEFAULT_SOCKET } from "./find_daemon.ts";
 import { launchDaemon } from "./launch.ts";
 import {
+  choiceOption,
   flagOption,
   integerOption,
   refusedFlag,
@@ -175,7 +182,25 @@ const addReplica = defineCommand({
       defaultText: "as formatted",
     }),
     skipInitialSync: flagOption("--skip-initial-sync", {
-      summary: "Do not copy a newly formatted primary first: it holds nothing but zeros",
+      summary: "Do not copy a newly formatted primary: it holds nothing but zeros",
+    }),
+    congestion: choiceOption("--congestion <POLICY>", {
+      summary: "What writes do when the pool is full: resync (go on, and copy their regions " +
+        "afterwards) or block (wait, and keep every checkpoint)",
+      choices: CONGESTION_POLICIES,
+      default: "resync",
+    }),
+    recoverConcurrency: integerOption("--recover-concurrency <N>", {
+      summary: "Pieces of 1MiB that a resync copies at the same time, 1 to 64",
+      default: 1,
+    }),
+    resyncRate: sizeOption("--resync-rate <SIZE>", {
+      summary: "Bytes per second that a resync reads at most",
+      defaultText: "no limit, but half of the time while the device is in use",
+    }),
+    forceStartupRecover: flagOption("--force-startup-recover", {
+      summary: "Copy the primary to the replica although the two do not match: " +
+        "the primary wins",
     }),
     noWriteIntent: flagOption("--no-write-intent", {
       summary: "For measurements: count every region as dirty, so that a crash costs a full copy",
@@ -202,13 +227,6 @@ const addReplica = defineCommand({
       summary: "Second pool in front of the memory pool",
       accepted: "0",
       hint: "Leave it out, and give a greater --pool-size instead.",
-    }),
-    forceStartupRecover: refusedFlag("--force-startup-recover", {
-      summary: "Resync at start although primary and replica do not match",
-    }),
-    recoverConcurrency: refusedUnless("--recover-concurrency <N>", {
-      summary: "Regions that are resynced at the same time",
-      accepted: "1",
     }),
   },
   examples: [
@@ -238,6 +256,10 @@ const addReplica = defineCommand({
         writeIntent: !values.noWriteIntent,
         takeOver: values.takeOver,
         acceptUnsafeStore: values.acceptUnsafeStore,
+        forceStartupRecover: values.forceStartupRecover,
+        congestion: values.congestion,
+        recoverConcurrency: values.recoverConcurrency,
+        resyncRate: values.resyncRate,
       },
     });
     return startDevice(ctx, config, values);

@@ -43,8 +43,13 @@ export function statusText(report: StatusReport, nowMs: number): string {
   return formatTable([], rows) + (messages === "" ? "" : `\n${messages}`);
 }
 
-function replicationRows({ checkpoint, lag, pool }: StatusReport): string[][] {
+function replicationRows({ checkpoint, lag, pool, resync }: StatusReport): string[][] {
   const rows: string[][] = [];
+  if (resync) {
+    const { pendingBytes, bytesPerSecond, remainingSeconds } = resync;
+    const time = remainingSeconds === null ? "" : `, about ${duration(remainingSeconds)} to go`;
+    rows.push(["resync", `${formatSize(pendingBytes)} left, ${rate(bytesPerSecond)}${time}`]);
+  }
   if (checkpoint !== null) {
     const age = checkpoint.ageSeconds === null ? "" : `, ${duration(checkpoint.ageSeconds)} ago`;
     rows.push(["checkpoint", checkpoint.cno === null ? "none yet" : `${checkpoint.cno}${age}`]);

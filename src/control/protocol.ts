@@ -50,6 +50,16 @@ export interface CheckpointReport {
   readonly ageSeconds: number | null;
 }
 
+/** What is copied region by region because it did not get into the pool. */
+export interface ResyncReport {
+  /** Bytes copied since it began; what is written meanwhile may be copied more than once. */
+  readonly doneBytes: number;
+  readonly pendingBytes: number;
+  readonly bytesPerSecond: number;
+  /** Null: not known yet. */
+  readonly remainingSeconds: number | null;
+}
+
 /** Averages over the last seconds. */
 export interface ThroughputReport {
   readonly readBytesPerSecond: number;
@@ -90,7 +100,7 @@ export interface StatusReport {
   /** "/dev/ublkb0" */
   readonly device: string;
   readonly target: "null" | "loop" | "replica";
-  /** "logging", "starting" or "stopping"; later versions have more. */
+  /** "starting", "logging", "forward-part", "forward-full", "paused", "detached" or "stopping". */
   readonly mode: string;
   readonly pid: number;
   readonly startedMs: number;
@@ -100,6 +110,8 @@ export interface StatusReport {
   readonly pool: PoolReport | null;
   readonly lag: LagReport | null;
   readonly checkpoint: CheckpointReport | null;
+  /** Null where nothing is to be copied. */
+  readonly resync: ResyncReport | null;
   readonly throughput: ThroughputReport;
   readonly counters: CountersReport;
   readonly replicaErrors: ReplicaErrorsReport | null;

@@ -1,5 +1,23 @@
 // What to do with primary and replica when a device starts: one pure table (R12). The primary always
 // wins; nothing here ever copies from the replica to the primary.
+//
+//   | superblock | checkpoints            | dirty regions | then                                        |
+//   |------------|------------------------|---------------|---------------------------------------------|
+//   | formatted  | any explained          |               | forward full, or attach if told to skip it  |
+//   | clean      | equal                  | none          | attach                                      |
+//   | clean      | equal                  | some          | forward part                                |
+//   | clean      | different              |               | refuse                                      |
+//   | active     | explained              | none          | attach                                      |
+//   | active     | explained              | some          | forward part                                |
+//   | active     | explained              | not recorded  | forward full                                |
+//   | diverged   | explained              |               | forward full                                |
+//   | any        | unexplained            |               | refuse                                      |
+//   | refused, but forced                 |               | forward full                                |
+//
+// Explained: the replica stands where the primary's flush log says, or is ahead of it and only this
+// primary can have written that - the claim on the replica is its own. (A commit is recorded after it
+// is published, so a crash between the two leaves the replica ahead. Its number may have grown by more
+// than one: segments that a resync stages take numbers, too.)
 
 /** What the superblock says of the last time the device ran. */
 export type PrimaryState = "formatted" | "active" | "clean" | "diverged";
@@ -10,51 +28,68 @@ export interface StartupFacts {
   readonly primaryCno: number;
   /** Newest committed checkpoint of the replica; 0: none. */
   readonly replicaCno: number;
-  /** Asked where the replica is one checkpoint ahead: whether this primary wrote that one. */
+  /** The last writer that claimed the replica was this primary's daemon. */
   readonly replicaCommitIsOwn: boolean;
+  /** Regions that the primary's map says may differ; null: it was not kept. */
+  readonly dirtyRegions: number | null;
   /** The operator said that a fresh primary holds nothing that the replica must get. */
   readonly skipInitialSync: boolean;
+  /** The operator wants the primary copied whatever the replica holds. */
+  readonly force: boolean;
 }
 
 export type StartupDecision =
   /** Primary and replica are equal: capture from now on. */
   | { readonly action: "attach" }
-  /** Copy the whole primary before the device starts. */
-  | { readonly action: "full-sync"; readonly why: string }
+  /** Copy what the dirty map names, or the whole primary, while the device is in use. */
+  | { readonly action: "forward-part" | "forward-full"; readonly why: string }
   | { readonly action: "refuse"; readonly why: string };
 
 /** Decides; see the rows in tests/unit/replication/startup_test.ts. */
 export function decideStartup(facts: StartupFacts): StartupDecision {
-  const { primaryState, primaryCno, replicaCno } = facts;
-  const oneAhead = replicaCno === primaryCno + 1;
-  if (oneAhead && !facts.replicaCommitIsOwn) {
-    return { action: "refuse", why: `another writer has since written checkpoint ${replicaCno}` };
-  }
-  if (replicaCno !== primaryCno && !oneAhead) {
-    const side = replicaCno < primaryCno ? "behind" : "ahead of";
+  const decision = decide(facts);
+  if (decision.action !== "refuse" || !facts.force) return decision;
+  return { action: "forward-full", why: `forced, although ${decision.why}` };
+}
+
+function decide(facts: StartupFacts): StartupDecision {
+  const { primaryState, primaryCno, replicaCno, replicaCommitIsOwn } = facts;
+  if (replicaCno < primaryCno) {
     return {
       action: "refuse",
-      why: `the replica's checkpoint ${replicaCno} is ${side} the primary's ${primaryCno} ` +
-        "by more than one commit cut short",
+      why: `the replica's newest checkpoint is ${replicaCno}, ` +
+        `but the primary has seen checkpoint ${primaryCno}`,
+    };
+  }
+  if (replicaCno > primaryCno && (primaryState === "clean" || !replicaCommitIsOwn)) {
+    return {
+      action: "refuse",
+      why: `the replica's newest checkpoint is ${replicaCno}, ` +
+        `but the last one of this primary is ${primaryCno}: somebody else has written to it`,
     };
   }
   switch (primaryState) {
-    case "clean":
-      if (replicaCno === primaryCno) return { action: "attach" };
-      return {
-        action: "refuse",
-        why: `the device was stopped cleanly at checkpoint ${primaryCno}, ` +
-          `but somebody has since written checkpoint ${replicaCno}`,
-      };
     case "formatted":
       if (facts.skipInitialSync && replicaCno === 0) return { action: "attach" };
-      return { action: "full-sync", why: "the primary has never been copied" };
+      return { action: "forward-full", why: "the primary has never been copied" };
     case "diverged":
-      return { action: "full-sync", why: "replication had ended before the device was stopped" };
-    case "active":
       return {
-        action: "full-sync",
-        why: "the device was not stopped cleanly, so the replica may miss its last writes",
+        action: "forward-full",
+        why: "an earlier copy of the whole primary is not finished",
       };
+    case "clean":
+    case "active":
+      return equalButFor(facts.dirtyRegions);
   }
+}
+
+function equalButFor(dirtyRegions: number | null): StartupDecision {
+  if (dirtyRegions === 0) return { action: "attach" };
+  if (dirtyRegions === null) {
+    return { action: "forward-full", why: "the primary does not say which regions were written" };
+  }
+  return {
+    action: "forward-part",
+    why: `the device was not stopped cleanly, and ${dirtyRegions} regions may differ`,
+  };
 }

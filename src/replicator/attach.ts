@@ -38,7 +38,10 @@ export interface RoomProcess {
 export interface AttachOptions {
   readonly metadata: PrimaryMetadata;
   readonly primaryState: PrimaryState;
+  /** Regions that the primary's map names. */
+  readonly dirtyRegions: number;
   readonly skipInitialSync: boolean;
+  readonly force: boolean;
   readonly takeOver: boolean;
   readonly process: RoomProcess;
   readonly clock: Clock;
@@ -119,21 +122,23 @@ async function attachClaimed(
 }
 
 async function decide(store: ObjectStore, options: AttachOptions) {
-  const { metadata, primaryState, skipInitialSync, signal } = options;
+  const { metadata, primaryState, dirtyRegions, skipInitialSync, force, signal } = options;
   const { inode: { lastCno: replicaCno } } = await readHead(store, { signal });
   const primaryCno = metadata.lastFlush?.cno ?? 0;
   const decision = decideStartup({
     primaryState,
     primaryCno,
     replicaCno,
-    replicaCommitIsOwn: replicaCno !== primaryCno + 1 ||
+    replicaCommitIsOwn: replicaCno <= primaryCno ||
       await isOwnCommit(store, replicaCno, options),
+    dirtyRegions,
     skipInitialSync,
+    force,
   });
   if (decision.action !== "refuse") return decision;
   throw dataError(`Cannot attach the replica ${store.uri}: ${decision.why}`, {
-    hint: "Was the primary restored, or the replica written by another device? " +
-      "Format a new replica if the primary is what you want to keep.",
+    hint: "Was the primary restored, or the replica written by another device? To make the " +
+      "replica follow this primary from now on, start with --force-startup-recover.",
   });
 }
 

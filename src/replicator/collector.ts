@@ -39,14 +39,18 @@ export class Collector {
     return this.#position;
   }
 
-  /** All that is ready, up to the limit. Its batch is empty when nothing is. */
-  collect(): Collected {
+  /**
+   * All that is ready, up to what a batch holds and, unless it is -1, to position `limit`, which is the
+   * end of an entry. The batch is empty when nothing is.
+   */
+  collect(limit = -1): Collected {
     const pool = this.#pool;
     const coalescer = this.#coalescer;
     const start = this.#position;
     let operations = 0;
     for (;;) {
       const position = this.#position;
+      if (position === limit) break;
       const state = pool.stateAt(position);
       if (state === ENTRY_EMPTY) break;
       const block = pool.startBlockAt(position);
@@ -64,6 +68,20 @@ export class Collector {
     }
     const units = pool.distance(start, this.#position);
     return { batch: this.#take(), endPosition: this.#position, operations, units };
+  }
+
+  /** Consumes what is ready and gives up on it: `forget` is called with the blocks of each entry. */
+  discard(forget: (startBlock: number, blockCount: number) => void): number {
+    const pool = this.#pool;
+    for (;;) {
+      const position = this.#position;
+      const state = pool.stateAt(position);
+      if (state === ENTRY_EMPTY) return position;
+      const count = pool.blockCountAt(position);
+      forget(pool.startBlockAt(position), count);
+      pool.clear(position);
+      this.#position = pool.advance(position, state === ENTRY_ZERO ? 1 : count);
+    }
   }
 
   #take(): CheckpointBatch {

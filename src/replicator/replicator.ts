@@ -1,79 +1,46 @@
-// The replicator: takes what the queues captured, in order, to the replica.
+// The replicator: takes what the queues captured, in order, to the replica, and copies what they
+// could not capture. One commit is under way at a time (committer.ts).
 //
-// One checkpoint is under way at a time: collect -> commit on the replica -> flush log on the primary
-// -> release the pool's units. So:
-// - a published checkpoint holds a prefix of the ring, hence of the write history (promise 3);
-// - units are freed only when the replica has them durably: a commit that fails loses nothing, and
-//   is tried again with the same bytes for as long as it takes (R19);
-// - the order of the three steps is that of R12: a crash between any two is recognised at start-up.
+//   history whole             collect all there is           publish       logging
+//   history ends ahead        collect up to its end          publish       the last consistent checkpoint
+//   history ended behind      collect all, copy stale chunks do not        forward part, forward full
+//   no chunk is stale         history whole again; what is in the ring now still has to be collected
+//                             before anything is published (the floor)
+//
+// Invariants:
+// 1. A published checkpoint holds a prefix of the write history (promise 3): either the ring up to a
+//    position before which nothing is missing (shared/history.ts), or up to one that is not before the
+//    floor, when every acknowledged write was in the ring at the floor.
+// 2. Copies stand in the ring like writes (resync.ts), so order is the ring's, always.
 //
 // An error that time does not heal (a foreign writer, a contradiction in stored bytes) ends
-// replication: capturing stops and the device goes on locally. The primary's superblock says `active`
-// for as long as a daemon runs and only a drained stop makes it `clean`, so the next start knows that
-// the replica is behind (promise 5).
+// replication: from then on writes only mark their chunks and the device goes on locally. The
+// primary's superblock says `active` for as long as a daemon runs and only a drained stop makes it
+// `clean`, so the next start knows that the replica is behind (promise 5).
 
-import type { Clock } from "../base/clock.ts";
-import { type ErrorKind, ReplicaError } from "../base/errors.ts";
-import { hit } from "../base/failpoints.ts";
-import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
-import { checkpointDueInMs, type CheckpointLimits } from "../replication/checkpoint_policy.ts";
+import { ReplicaError } from "../base/errors.ts";
+import { hitNow } from "../base/failpoints.ts";
+import { checkpointDueInMs } from "../replication/checkpoint_policy.ts";
 import { niceFor } from "../replication/courtesy.ts";
-import type { Bell } from "../shared/bell.ts";
+import { isResyncing, type Mode, type ModeEvent, nextMode } from "../replication/mode.ts";
 import { captureWrites } from "../shared/capture_mode.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
-import { type SharedViews, WORD } from "../shared/layout.ts";
+import { History } from "../shared/history.ts";
+import { WORD } from "../shared/layout.ts";
 import { Pool } from "../shared/pool.ts";
+import { StaleMap } from "../shared/stale_map.ts";
 import { type Collected, Collector } from "./collector.ts";
-import { untilDone } from "./patience.ts";
+import { Committer } from "./committer.ts";
+import { LagMeter } from "./lag_meter.ts";
+import type { ReplicatorOptions, ReplicatorState } from "./replicator_options.ts";
+import { Resync } from "./resync.ts";
 
 /** While writes are pending the replicator looks at the clock this often. */
 const TICK_MS = 20;
 /** With nothing pending it is woken by the first write; this only bounds a lost doorbell. */
 const IDLE_MS = 1000;
-
-export interface CommitReceipt {
-  readonly cno: number;
-  readonly segmentBytes: number;
-  readonly putCount: number;
-}
-
-/** The replica, as the replicator needs it. commit() may be repeated with the same batch. */
-export interface CheckpointWriter {
-  commit(batch: CheckpointBatch): Promise<CommitReceipt>;
-}
-
-/** The primary's record of what is on the replica. */
-export interface CommitJournal {
-  /** A checkpoint is on the replica; durable on return. */
-  recordCommit(commit: { cno: number; committedMs: number; segmentBytes: number }): Promise<void>;
-}
-
-export type ReplicatorState = "replicating" | "retrying" | "detached" | "stopped";
-
-/** What changed, for the log and for `status`. */
-export interface ReplicatorEvent {
-  readonly state: ReplicatorState;
-  /** Why, where an error brought it about. */
-  readonly error?: ReplicaError;
-}
-
-export interface ReplicatorOptions {
-  readonly views: SharedViews;
-  readonly writer: CheckpointWriter;
-  readonly journal: CommitJournal;
-  readonly bell: Bell;
-  readonly clock: Clock;
-  /** Uniform in [0, 1). */
-  readonly random: () => number;
-  readonly limits: CheckpointLimits;
-  /** Blocks that one checkpoint gathers at most. */
-  readonly batchBlocks: number;
-  /** Wakes every queue: room in the pool, or capturing has ended. */
-  readonly wakeQueues: () => void;
-  readonly onEvent: (event: ReplicatorEvent) => void;
-  /** Sets the nice value of this thread. */
-  readonly setNice: (nice: number) => void;
-}
+/** Commits that are not published serve nobody who waits: they may gather for longer. */
+const STAGED_AGE_MS = 2000;
 
 export class Replicator {
   readonly #options: ReplicatorOptions;
@@ -81,28 +48,60 @@ export class Replicator {
   readonly #counters: Float64Array;
   readonly #pool: Pool;
   readonly #collector: Collector;
-  readonly #bell: Bell;
+  readonly #committer: Committer;
+  readonly #resync: Resync;
+  readonly #history: History;
+  readonly #stale: StaleMap;
+  readonly #lag: LagMeter;
   readonly #abandon = new AbortController();
   #state: ReplicatorState = "replicating";
+  #mode: Mode;
   #stopping = false;
-  /** Monotonic time at which the oldest entry in no batch was seen; null: there is none. */
-  #waitingSinceMs: number | null = null;
-  /** The same for the batch being committed. */
-  #committingSinceMs: number | null = null;
+  /** Units to collect before anything may be published; then publishing is due, even of nothing. */
+  #floorUnits = 0;
+  #publishDue = false;
   #lastCutMs = -Infinity;
   #flushesCut = 0;
   #nice = 0;
   #publishedPosition: number;
 
   constructor(options: ReplicatorOptions) {
-    const { views } = options;
+    const { views, clock, random, wakeQueues } = options;
     this.#options = options;
+    this.#mode = options.mode;
     this.#words = views.words;
     this.#counters = views.counters.subarray(replicatorCounters(views));
-    this.#pool = new Pool(views);
-    this.#collector = new Collector(views, this.#pool, options.batchBlocks);
-    this.#bell = options.bell;
-    this.#publishedPosition = this.#pool.tail();
+    this.#lag = new LagMeter(clock, this.#counters);
+    this.#history = new History(views);
+    this.#stale = new StaleMap(views);
+    const pool = new Pool(views);
+    this.#pool = pool;
+    this.#publishedPosition = pool.tail();
+    this.#collector = new Collector(views, pool, options.batchBlocks);
+    this.#committer = new Committer({
+      ...options,
+      pool,
+      counters: this.#counters,
+      clock,
+      random,
+      signal: this.#abandon.signal,
+      onRetry: (error) => this.#enter("retrying", error),
+      onHealed: () => this.#enter("replicating"),
+      onRoom: () => this.#queuesWait() && wakeQueues(),
+    });
+    this.#resync = new Resync({
+      ...options.resync,
+      views,
+      pool,
+      clock,
+      wakeQueues,
+      onProgress: () => this.#ring(),
+    });
+    if (isResyncing(options.mode)) this.#history.endAt(pool.head());
+  }
+
+  get state(): ReplicatorState {
+    return this.#state;
   }
 
   /** Every entry of the ring before it is in a published checkpoint. */
@@ -110,21 +109,23 @@ export class Replicator {
     return this.#publishedPosition;
   }
 
-  get state(): ReplicatorState {
-    return this.#state;
+  get mode(): Mode {
+    return this.#mode;
   }
 
-  /** Runs until stop() and the pool is drained, or abandon(). Rejects only on a bug. */
+  /** Runs until stop() and everything is on the replica, or abandon(). Rejects only on a bug. */
   async run(): Promise<void> {
+    if (isResyncing(this.#mode)) this.#resyncBegins();
     while (!this.#abandon.signal.aborted) {
       this.#observe();
-      if (this.#drained()) break;
+      if (this.#mayEnd()) break;
       await this.#step();
     }
-    if (this.#state !== "detached") this.#enter({ state: "stopped" });
+    await this.#resync.stop();
+    if (!this.#abandon.signal.aborted && isLive(this.#mode)) this.#enter("stopped");
   }
 
-  /** Drain what is in the pool, then end run(). To be called when no queue captures any more. */
+  /** Take everything to the replica, then end run(). To be called when no queue captures any more. */
   stop(): void {
     this.#stopping = true;
     this.#ring();
@@ -136,36 +137,126 @@ export class Replicator {
     this.#ring();
   }
 
+  /** From now on writes only mark their chunks. */
+  pause(): void {
+    if (nextMode(this.#mode, "pause") === this.#mode) return;
+    captureWrites(this.#options.views, false);
+    this.#options.wakeQueues();
+    this.#history.endAtHead();
+    this.#resync.halt();
+    this.#change("pause");
+  }
+
+  /** Back to logging, over a resync of what was written meanwhile. */
+  resume(): void {
+    if (this.#mode !== "paused") return;
+    captureWrites(this.#options.views, true);
+    this.#change("resume");
+    this.#resyncBegins();
+  }
+
+  /** Copies the whole device. */
+  resyncAll(): void {
+    if (nextMode(this.#mode, "resync-all") === this.#mode) return;
+    const { layout } = this.#options.views;
+    this.#stale.mark(0, layout.deviceBlocks);
+    this.#history.endAtHead();
+    captureWrites(this.#options.views, true);
+    this.#change("resync-all");
+    this.#resyncBegins();
+  }
+
   #ring(): void {
     Atomics.add(this.#words, WORD.replicatorBell, 1);
     Atomics.notify(this.#words, WORD.replicatorBell);
   }
 
+  // ---- one step ----
+
   async #step(): Promise<void> {
-    if (this.#state === "detached") {
+    if (this.#mode === "detached") {
       this.#discard();
-      await this.#bell.wait({
-        timeoutMs: IDLE_MS,
-        idle: true,
-        hasWork: () => this.#drained() || this.#collector.ready,
-      });
+      await this.#wait(IDLE_MS, false);
       return;
     }
-    const dueInMs = this.#dueInMs();
-    if (dueInMs === 0 && this.#collector.ready) {
-      await this.#checkpoint();
+    const end = this.#history.end();
+    if (end < 0) {
+      await this.#log(-1);
+    } else if (this.#isAhead(end)) {
+      if (this.#mode === "logging") this.#overflow();
+      await this.#log(end);
+    } else if (this.#mode === "paused") {
+      await this.#wait(IDLE_MS, false);
+    } else {
+      if (this.#mode === "logging") this.#overflow();
+      await this.#copy();
+    }
+  }
+
+  /** Commits what the ring has up to `limit`, and publishes it unless the floor is not reached yet. */
+  async #log(limit: number): Promise<void> {
+    const dueInMs = limit >= 0 || this.#publishDue ? 0 : this.#dueInMs();
+    if (dueInMs === 0 && (this.#collector.ready || this.#publishDue && this.#floorUnits === 0)) {
+      await this.#checkpoint(limit, true);
       return;
     }
     const idle = dueInMs === Infinity;
-    await this.#bell.wait({
-      timeoutMs: Math.max(1, Math.min(dueInMs, idle ? IDLE_MS : TICK_MS)),
+    await this.#wait(Math.min(dueInMs, idle ? IDLE_MS : TICK_MS), idle);
+  }
+
+  /** Copies what is stale, and commits what gathers in the ring without publishing it. */
+  async #copy(): Promise<void> {
+    this.#resync.pump();
+    if (this.#resync.staleChunks === 0) {
+      this.#complete();
+      return;
+    }
+    if (this.#collector.ready && this.#stagedDue()) await this.#checkpoint(-1, false);
+    else await this.#wait(Math.min(TICK_MS, this.#resync.delayMs), false);
+  }
+
+  /** No chunk is stale: the ring holds all there is, once the floor is reached. */
+  #complete(): void {
+    const end = this.#history.end();
+    hitNow("resync.before-whole");
+    this.#history.makeWhole();
+    if (this.#resync.staleChunks !== 0) {
+      // Marked before the history was whole, by a queue that saw its old end.
+      this.#history.endAt(end);
+      return;
+    }
+    this.#floorUnits = this.#pool.distance(this.#collector.position, this.#pool.head());
+    this.#publishDue = true;
+  }
+
+  #stagedDue(): boolean {
+    const bytes = this.#pool.usedUnits() * this.#pool.unitBytes;
+    if (bytes >= this.#options.limits.targetBytes || this.#urgent()) return true;
+    return (this.#lag.waitingMs ?? 0) >= STAGED_AGE_MS;
+  }
+
+  /** Whether the position is one that is still to be collected. */
+  #isAhead(position: number): boolean {
+    const units = this.#pool.distance(this.#collector.position, position);
+    return units > 0 && units <= this.#pool.capacityUnits;
+  }
+
+  async #wait(timeoutMs: number, idle: boolean): Promise<void> {
+    await this.#options.bell.wait({
+      timeoutMs: Math.max(1, timeoutMs),
       idle,
-      hasWork: () => this.#drained() || (this.#collector.ready && (idle || this.#urgent())),
+      hasWork: () =>
+        this.#mayEnd() || this.#abandon.signal.aborted ||
+        (this.#collector.ready && (idle || this.#urgent())),
     });
   }
 
-  #drained(): boolean {
-    return this.#stopping && (this.#state === "detached" || this.#pool.usedUnits() === 0);
+  #mayEnd(): boolean {
+    if (!this.#stopping) return false;
+    if (this.#mode === "detached") return true;
+    const end = this.#history.end();
+    if (end >= 0) return this.#mode === "paused" && !this.#isAhead(end);
+    return this.#pool.usedUnits() === 0 && !this.#publishDue;
   }
 
   #urgent(): boolean {
@@ -181,7 +272,7 @@ export class Replicator {
     const nowMs = clock.nowMs();
     return checkpointDueInMs({
       nowMs,
-      oldestAgeMs: this.#waitingSinceMs === null ? null : nowMs - this.#waitingSinceMs,
+      oldestAgeMs: this.#lag.waitingMs,
       pendingBytes: this.#pool.usedUnits() * this.#pool.unitBytes,
       guestFlushed: Atomics.load(this.#words, WORD.guestFlushes) !== this.#flushesCut,
       lastCutMs: this.#lastCutMs,
@@ -193,35 +284,31 @@ export class Replicator {
   #observe(): void {
     const nice = niceFor(this.#nice, this.#pool.usedUnits() / this.#pool.capacityUnits);
     if (nice !== this.#nice) this.#options.setNice(this.#nice = nice);
-    const waiting = this.#pool.head() !== this.#collector.position;
-    if (!waiting) this.#waitingSinceMs = null;
-    else this.#waitingSinceMs ??= this.#options.clock.nowMs();
-    const since = this.#committingSinceMs ?? this.#waitingSinceMs;
-    this.#counters[COUNTER.oldestPendingMs] = since === null
-      ? 0
-      : this.#options.clock.wallMs() - (this.#options.clock.nowMs() - since);
+    this.#lag.observe(this.#pool.head() !== this.#collector.position);
   }
 
-  async #checkpoint(): Promise<void> {
+  // ---- commits ----
+
+  async #checkpoint(limit: number, mayPublish: boolean): Promise<void> {
     const { clock } = this.#options;
     this.#flushesCut = Atomics.load(this.#words, WORD.guestFlushes);
     this.#lastCutMs = clock.nowMs();
-    const collected = this.#collector.collect();
-    this.#committingSinceMs = this.#waitingSinceMs;
-    this.#waitingSinceMs = null;
+    const collected = this.#collector.collect(limit);
+    if (mayPublish) this.#floorUnits = Math.max(0, this.#floorUnits - collected.units);
+    const publish = mayPublish && this.#floorUnits === 0;
+    this.#lag.cut();
     const committing = new AbortController();
     const watching = this.#watch(committing.signal);
     try {
-      const { writer } = this.#options;
-      const receipt = await this.#persist("unavailable", () => writer.commit(collected.batch));
-      await this.#settle(collected, receipt, clock.nowMs() - this.#lastCutMs);
+      await this.#committer.commit(collected, publish);
+      if (publish) this.#published(collected.endPosition);
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
-      if (error.kind !== "closed") this.#detach(error);
+      if (error.kind !== "closed") this.#detach(error, collected);
     } finally {
       committing.abort();
       await watching;
-      this.#committingSinceMs = null;
+      this.#lag.settled();
     }
   }
 
@@ -233,71 +320,63 @@ export class Replicator {
     }
   }
 
-  /** Runs a step of a commit, however often it takes. */
-  async #persist<T>(healing: ErrorKind, step: () => Promise<T>): Promise<T> {
-    const { clock, random } = this.#options;
-    const { signal } = this.#abandon;
-    const onRetry = (error: ReplicaError) => {
-      this.#counters[COUNTER.commitErrors]++;
-      this.#enter({ state: "retrying", error });
-    };
-    const heals = (error: ReplicaError) => error.kind === healing;
-    const result = await untilDone({ clock, random, signal, heals, onRetry }, step);
-    if (this.#state === "retrying") this.#enter({ state: "replicating" });
-    return result;
+  #published(position: number): void {
+    this.#publishedPosition = position;
+    if (!this.#publishDue) return;
+    this.#publishDue = false;
+    if (!this.#history.isWhole()) return; // the pool overflowed again meanwhile
+    this.#counters[COUNTER.resyncSinceMs] = 0;
+    this.#change("resynced");
   }
 
-  async #settle(collected: Collected, receipt: CommitReceipt, tookMs: number): Promise<void> {
-    const { clock, journal } = this.#options;
-    const committedMs = clock.wallMs();
-    const { cno, segmentBytes } = receipt;
-    // Zeros over zeros change nothing: then there is no new checkpoint to record.
-    if (cno !== this.#counters[COUNTER.lastCno]) {
-      // Without its record no later commit begins: start-up can explain a replica that is one commit
-      // ahead of the flush log, not more.
-      await this.#persist(
-        "kernel",
-        () => journal.recordCommit({ cno, committedMs, segmentBytes }),
-      );
-      this.#counters[COUNTER.checkpoints]++;
-    }
+  // ---- modes ----
+
+  #overflow(): void {
+    this.#change("overflow");
+    this.#resyncBegins();
+  }
+
+  #resyncBegins(): void {
     const counters = this.#counters;
-    counters[COUNTER.lastCno] = cno;
-    counters[COUNTER.lastCommitMs] = committedMs;
-    counters[COUNTER.lastCommitTookMs] = tookMs;
-    counters[COUNTER.segmentBytes] += segmentBytes;
-    counters[COUNTER.putRequests] += receipt.putCount;
-    counters[COUNTER.committedBytes] += collected.batch.blockCount * this.#pool.unitBytes;
-    counters[COUNTER.committedOperations] += collected.operations;
-    counters[COUNTER.drainedBytes] += collected.units * this.#pool.unitBytes;
-    this.#publishedPosition = collected.endPosition;
-    await hit("commit.before-release");
-    this.#release(collected.endPosition);
-    await hit("commit.after-release");
+    counters[COUNTER.resyncSinceMs] = this.#options.clock.wallMs();
+    counters[COUNTER.resyncFromBytes] = counters[COUNTER.resyncedBytes];
   }
 
-  #release(position: number): void {
-    this.#pool.release(position);
-    if (this.#queuesWait()) this.#options.wakeQueues();
-  }
-
-  #detach(error: ReplicaError): void {
+  #detach(error: ReplicaError, failed: Collected): void {
     const { views, wakeQueues } = this.#options;
     captureWrites(views, false);
-    this.#enter({ state: "detached", error });
+    this.#history.endAtHead();
+    this.#resync.halt();
+    const { batch } = failed;
+    for (let i = 0; i < batch.blockCount; i++) this.#stale.mark(batch.blockIndex(i), 1);
+    for (const zero of batch.zeroRanges) this.#stale.mark(zero.startBlock, zero.blockCount);
+    this.#mode = nextMode(this.#mode, "detach");
+    this.#enter("detached", error);
     this.#discard();
     wakeQueues();
   }
 
-  /** Empties the pool after replication has ended. */
+  /** Empties the pool after replication has ended: its blocks are stale from now on. */
   #discard(): void {
-    let last = this.#collector.collect();
-    while (last.operations > 0) last = this.#collector.collect();
-    this.#release(last.endPosition);
+    this.#pool.release(this.#collector.discard((block, count) => this.#stale.mark(block, count)));
+    if (this.#queuesWait()) this.#options.wakeQueues();
   }
 
-  #enter(event: ReplicatorEvent): void {
-    this.#state = event.state;
-    this.#options.onEvent(event);
+  #change(event: ModeEvent): void {
+    const mode = nextMode(this.#mode, event);
+    if (mode === this.#mode) return;
+    this.#mode = mode;
+    this.#options.onEvent({ state: this.#state, mode });
+    this.#ring();
   }
+
+  #enter(state: ReplicatorState, error?: ReplicaError): void {
+    this.#state = state;
+    this.#options.onEvent({ state, mode: this.#mode, error });
+  }
+}
+
+/** Whether everything gets to the replica in this mode, sooner or later. */
+function isLive(mode: Mode): boolean {
+  return mode !== "paused" && mode !== "detached";
 }

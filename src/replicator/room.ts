@@ -1,10 +1,10 @@
 // The replicator's room: everything that its thread owns, put together, run and taken apart.
 //
-// open() leaves primary and replica equal but for what the pool will hold: it attaches, or copies the
-// whole primary first, or refuses. Called by workers/replicator_worker.ts, made from plain data.
+// open() attaches or refuses; what primary and replica differ in is marked stale, and copied while the
+// device is in use. Called by workers/replicator_worker.ts, made from plain data.
 
 import { reportOf } from "../base/error_report.ts";
-import { dataError, ReplicaError, usageError } from "../base/errors.ts";
+import { dataError, messageOf, ReplicaError, usageError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import { roomLog } from "../base/log.ts";
 import { MiB } from "../base/units.ts";
@@ -18,11 +18,14 @@ import { probeStore } from "../replica/conditional_puts.ts";
 import { DAEMON_RETRY, ONE_SHOT_RETRY } from "../replica/retry_store.ts";
 import { UnsafeStore } from "../replica/unsafe_store.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
+import { ResyncPace } from "../replication/resync_pace.ts";
+import { IntentMap } from "../shared/intent_map.ts";
 import { type SharedViews, sharedViews } from "../shared/layout.ts";
 import { type AttachOptions, attachReplica, lookAtReplica, releaseSoon } from "./attach.ts";
-import { initialSync } from "./initial_sync.ts";
+import type { CommitReceipt } from "./committer.ts";
 import { IntentCleaner } from "./intent_cleaner.ts";
-import { type CommitReceipt, Replicator } from "./replicator.ts";
+import { Replicator } from "./replicator.ts";
+import type { ResyncSource } from "./resync.ts";
 import type {
   ReplicatorReady,
   ReplicatorRoomEvents,
@@ -34,6 +37,7 @@ import {
   type RoomPrimary,
   type RoomSystem,
 } from "./room_system.ts";
+import { markDevice, markDirtyRegions } from "./stale_at_start.ts";
 
 /** Nodes of the replica's tree that stay in memory: part of the fixed overhead beside the pool. */
 export const NODE_CACHE_BYTES = 32 * MiB;
@@ -52,6 +56,7 @@ export class ReplicatorRoom {
   #writer: HyperfileWriter | null = null;
   #replicator: Replicator | null = null;
   #cleaner: IntentCleaner | null = null;
+  readonly #areas: RoomMemory[] = [];
 
   constructor(
     options: ReplicatorRoomOptions,
@@ -66,8 +71,8 @@ export class ReplicatorRoom {
   }
 
   /**
-   * Opens both sides, claims the replica and makes them equal. Rejects with what the operator has to
-   * know. A wrong address fails the start: the first look has the patience of a command.
+   * Opens both sides, claims the replica and marks what is stale. Rejects with what the operator has
+   * to know. A wrong address fails the start: the first look has the patience of a command.
    */
   async open(): Promise<ReplicatorReady> {
     this.#primary = await this.#system.openPrimary();
@@ -91,13 +96,20 @@ export class ReplicatorRoom {
     this.#claim = claim;
     this.#writer = writer;
     this.#checkReplica(writer);
-    if (startup.action === "full-sync") await this.#copy(this.#primary, metadata, this.#writer);
-    this.#counters[COUNTER.lastCno] = this.#writer.lastCno;
-    this.#replicator = this.#makeReplicator(metadata, this.#writer);
+    await hit("attach.before-marks");
+    const data = this.#primary.data(this.#options.deviceSizeBytes);
+    if (startup.action === "forward-part") markDirtyRegions(this.#views);
+    if (startup.action === "forward-full") {
+      markDevice(this.#views, data, { replicaIsEmpty: writer.lastCno === 0 });
+    }
+    this.#counters[COUNTER.lastCno] = writer.lastCno;
+    const mode = startup.action === "attach" ? "logging" : startup.action;
+    this.#replicator = this.#makeReplicator({ metadata, writer, source: data, mode });
     if (this.#options.writeIntent) this.#cleaner = this.#makeCleaner(metadata, this.#primary);
     return {
-      cno: this.#writer.lastCno,
-      startup: startup.action === "attach" ? "attached" : `copied the primary: ${startup.why}`,
+      cno: writer.lastCno,
+      mode,
+      startup: startup.action === "attach" ? "attached" : `${startup.action}: ${startup.why}`,
       warnings: trouble === null ? [] : [`Two writers are not kept apart: ${trouble.message}`],
     };
   }
@@ -142,7 +154,22 @@ export class ReplicatorRoom {
     this.#replicator?.abandon();
   }
 
+  /** From now on writes only mark their chunks. */
+  pause(): void {
+    this.#replicator?.pause();
+  }
+
+  resume(): void {
+    this.#replicator?.resume();
+  }
+
+  /** Copies the whole device. */
+  resyncAll(): void {
+    this.#replicator?.resyncAll();
+  }
+
   async close(): Promise<void> {
+    this.#areas.forEach((area) => area.release());
     this.#writer?.close();
     // A start that failed commits no more.
     if (this.#replicator === null) await this.#release();
@@ -151,12 +178,14 @@ export class ReplicatorRoom {
   }
 
   #attachOptions(metadata: PrimaryMetadata): AttachOptions {
-    const { primaryState, skipInitialSync, takeOver } = this.#options;
+    const { primaryState, skipInitialSync, takeOver, force } = this.#options;
     const { clock, process } = this.#system;
     return {
       metadata,
       primaryState,
+      dirtyRegions: new IntentMap(this.#views).dirtyCount(),
       skipInitialSync,
+      force,
       takeOver,
       process,
       clock,
@@ -194,40 +223,6 @@ export class ReplicatorRoom {
     }
   }
 
-  async #copy(
-    primary: RoomPrimary,
-    metadata: PrimaryMetadata,
-    writer: HyperfileWriter,
-  ): Promise<void> {
-    await hit("attach.before-copy");
-    const { clock, random } = this.#system;
-    const areas: RoomMemory[] = [];
-    const { cno, copiedBytes } = await initialSync({
-      source: primary.data(this.#options.deviceSizeBytes),
-      writer,
-      clock,
-      random,
-      allocate: (sizeBytes) => {
-        const area = this.#system.allocate(sizeBytes);
-        areas.push(area);
-        return area.bytes;
-      },
-      onProgress: (progress) => this.#events.onSync(progress),
-      signal: this.#abort.signal,
-    }).finally(() => areas.forEach((area) => area.release()));
-    // A primary of zeros needs no checkpoint on an empty replica.
-    if (cno === 0) return;
-    await hit("attach.before-copy-record");
-    await metadata.appendFlushLog({
-      cno,
-      ringPosition: 0,
-      committedBytes: copiedBytes,
-      timeMs: clock.wallMs(),
-      inodeEtag: writer.inodeEtag,
-      segmentEtag: "",
-    });
-  }
-
   #makeCleaner(metadata: PrimaryMetadata, primary: RoomPrimary): IntentCleaner {
     const doorbells = this.#system.doorbells(this.#views);
     return new IntentCleaner({
@@ -241,17 +236,25 @@ export class ReplicatorRoom {
     });
   }
 
-  #makeReplicator(metadata: PrimaryMetadata, writer: HyperfileWriter): Replicator {
+  #makeReplicator(parts: {
+    metadata: PrimaryMetadata;
+    writer: HyperfileWriter;
+    source: ResyncSource;
+    mode: ReplicatorReady["mode"];
+  }): Replicator {
+    const { metadata, writer, source, mode } = parts;
     const { limits, batchBlocks, deviceSizeBytes } = this.#options;
+    const { resyncConcurrency, resyncBytesPerSecond } = this.#options;
     const { clock, random } = this.#system;
     const { signal } = this.#abort;
     const doorbells = this.#system.doorbells(this.#views);
     return new Replicator({
       views: this.#views,
       writer: {
-        async commit(batch: CheckpointBatch): Promise<CommitReceipt> {
+        async commit(batch: CheckpointBatch, publish: boolean): Promise<CommitReceipt> {
           const mtimeMs = clock.wallMs();
-          return await writer.commit(batch, { mtimeMs, sizeBytes: deviceSizeBytes, signal });
+          const how = { mtimeMs, sizeBytes: deviceSizeBytes, publish, signal };
+          return await writer.commit(batch, how);
         },
       },
       journal: {
@@ -265,6 +268,18 @@ export class ReplicatorRoom {
             segmentEtag: "",
           }),
       },
+      resync: {
+        source,
+        allocate: (sizeBytes) => this.#allocate(sizeBytes),
+        concurrency: resyncConcurrency,
+        pace: new ResyncPace(resyncBytesPerSecond),
+        onUnreadable: (block, error) =>
+          this.#log.error("Cannot read a block of the primary, the replica keeps what it has", {
+            block,
+            error: messageOf(error),
+          }),
+      },
+      mode,
       bell: this.#system.bell(this.#views),
       clock,
       random,
@@ -272,9 +287,15 @@ export class ReplicatorRoom {
       batchBlocks: Math.min(batchBlocks, writer.safeBatchBlocks),
       wakeQueues: () => doorbells.ringAll(),
       setNice: (nice) => this.#system.setNice(nice),
-      onEvent: ({ state, error }) => {
-        this.#events.onNews({ state, error: error && reportOf(error) });
+      onEvent: ({ state, mode, error }) => {
+        this.#events.onNews({ state, mode, error: error && reportOf(error) });
       },
     });
+  }
+
+  #allocate(sizeBytes: number): Uint8Array {
+    const area = this.#system.allocate(sizeBytes);
+    this.#areas.push(area);
+    return area.bytes;
   }
 }

@@ -5,10 +5,10 @@ import type { ErrorReport } from "../base/error_report.ts";
 import type { ReplicaLocation } from "../replica/replica_uri.ts";
 import type { S3Config } from "../replica/s3_settings.ts";
 import type { CheckpointLimits } from "../replication/checkpoint_policy.ts";
+import type { Mode } from "../replication/mode.ts";
 import type { PrimaryState } from "../replication/startup.ts";
 import type { SharedLayout } from "../shared/layout.ts";
-import type { SyncProgress } from "./initial_sync.ts";
-import type { ReplicatorState } from "./replicator.ts";
+import type { ReplicatorState } from "./replicator_options.ts";
 
 export interface ReplicatorRoomOptions {
   readonly shared: SharedArrayBuffer;
@@ -26,6 +26,11 @@ export interface ReplicatorRoomOptions {
   readonly takeOver: boolean;
   /** The operator accepted a store that does not honour conditions. */
   readonly acceptUnsafeStore: boolean;
+  /** The operator wants the primary copied whatever the replica holds. */
+  readonly force: boolean;
+  /** Copies of resync at once, and at most how fast; null: no limit. */
+  readonly resyncConcurrency: number;
+  readonly resyncBytesPerSecond: number | null;
   /** After how long without a write a region may be taken off the dirty map; the usual time if absent. */
   readonly intentGenerationMs?: number;
   readonly deviceSizeBytes: number;
@@ -38,9 +43,11 @@ export interface ReplicatorRoomOptions {
   readonly batchBlocks: number;
 }
 
-/** Primary and replica are equal, or will be once the pool is drained: writes may be captured. */
+/** The replica is attached: writes may be captured. */
 export interface ReplicatorReady {
   readonly cno: number;
+  /** In a forward mode primary and replica differ in what is copied from now on. */
+  readonly mode: "logging" | "forward-part" | "forward-full";
   /** What the start-up had to do first, for the log. */
   readonly startup: string;
   /** What the operator should know for as long as the device runs. */
@@ -49,11 +56,11 @@ export interface ReplicatorReady {
 
 export interface ReplicatorNews {
   readonly state: ReplicatorState;
+  readonly mode: Mode;
   readonly error?: ErrorReport;
 }
 
 /** What the room reports while it runs. */
 export interface ReplicatorRoomEvents {
-  onSync(progress: SyncProgress): void;
   onNews(news: ReplicatorNews): void;
 }

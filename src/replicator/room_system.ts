@@ -15,14 +15,13 @@ import type { SharedViews } from "../shared/layout.ts";
 import { newUuid } from "../base/uuid.ts";
 import type { WriterIdentity } from "../format/device_card.ts";
 import type { RoomProcess } from "./attach.ts";
-import type { SyncSource } from "./initial_sync.ts";
 import type { ReplicatorRoomOptions } from "./room_options.ts";
 
 /** The primary as the room uses it. */
 export interface RoomPrimary {
   readonly disk: Disk;
   /** The device's part, from end to end. */
-  data(deviceSizeBytes: number): SyncSource;
+  data(deviceSizeBytes: number): Pick<DeviceData, "nextData" | "readInto">;
   close(): void;
 }
 

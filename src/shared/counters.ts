@@ -53,6 +53,14 @@ export const REPLICATOR_COUNTER = {
   putRequests: 10,
   /** Requests repeated by the store's retry layer. */
   storeRetries: 11,
+  /** Bytes that resync put into the ring, and the entries that they took. */
+  resyncedBytes: 12,
+  resyncEntries: 13,
+  /** Reads of the primary that failed. */
+  resyncErrors: 14,
+  /** When the resync under way began, milliseconds since the epoch, and resyncedBytes then; 0: none. */
+  resyncSinceMs: 15,
+  resyncFromBytes: 16,
 } as const;
 
 /** Index in `counters` of the first column of queue `qid`. */

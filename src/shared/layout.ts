@@ -137,7 +137,8 @@ export function sharedLayout(shape: SharedShape): SharedLayout {
   const intentOffset = locksOffset + LOCK_WORDS * 4;
   const stagingOffset = alignUp(intentOffset + intentPages * INTENT_BYTES_PER_PAGE, PAGE);
   const deviceBlocks = Math.ceil(shape.deviceSizeBytes / unitBytes);
-  const chunkBlocks = Math.max(1, CHUNK_BYTES / unitBytes);
+  // A copy of a chunk must fit beside what else is in the pool.
+  const chunkBlocks = Math.max(1, Math.min(CHUNK_BYTES / unitBytes, Math.floor(poolUnits / 4)));
   const staleOffset = stagingOffset + intentPages * PAGE;
   const staleBytes = Math.ceil(deviceBlocks / chunkBlocks / 32) * 4;
   const descriptorsOffset = alignUp(staleOffset + staleBytes, PAGE);

@@ -56,6 +56,11 @@ export class ReplicatorHandle {
     this.#post({ type: "abandon" });
   }
 
+  /** What the operator wants; nothing happens where the mode does not allow it. */
+  order(order: "pause" | "resume" | "resync-all"): void {
+    this.#post({ type: order });
+  }
+
   #post(message: ToReplicatorMessage): void {
     this.#worker.postMessage(message);
   }
@@ -64,9 +69,6 @@ export class ReplicatorHandle {
     switch (message.type) {
       case "ready":
         this.#ready.resolve(message.ready);
-        return;
-      case "sync":
-        this.#events.onSync(message.progress);
         return;
       case "news":
         this.#events.onNews(message.news);

@@ -7,18 +7,18 @@ import type {
   ReplicatorReady,
   ReplicatorRoomOptions,
 } from "../replicator/room_options.ts";
-import type { SyncProgress } from "../replicator/initial_sync.ts";
 
 export type ToReplicatorMessage =
   | { readonly type: "start"; readonly room: ReplicatorRoomOptions; readonly log: LogConfig }
   /** No queue captures any more: drain the pool and end. */
   | { readonly type: "stop" }
+  /** What the operator wants; nothing happens where the mode does not allow it. */
+  | { readonly type: "pause" | "resume" | "resync-all" }
   /** End at once. */
   | { readonly type: "abandon" };
 
 export type FromReplicatorMessage =
   | { readonly type: "ready"; readonly ready: ReplicatorReady }
-  | { readonly type: "sync"; readonly progress: SyncProgress }
   | { readonly type: "news"; readonly news: ReplicatorNews }
   /** The worker ends. `drained`: everything that was captured is on the replica. */
   | { readonly type: "stopped"; readonly drained: boolean }

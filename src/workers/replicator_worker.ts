@@ -16,7 +16,6 @@ let room: ReplicatorRoom | null = null;
 
 async function serve(options: ReplicatorRoomOptions): Promise<void> {
   const serving = new ReplicatorRoom(options, {
-    onSync: (progress) => worker.postMessage({ type: "sync", progress }),
     onNews: (news) => worker.postMessage({ type: "news", news }),
   });
   room = serving;
@@ -46,5 +45,14 @@ worker.onmessage = async function (event) {
       return;
     case "abandon":
       room?.abandon();
+      return;
+    case "pause":
+      room?.pause();
+      return;
+    case "resume":
+      room?.resume();
+      return;
+    case "resync-all":
+      room?.resyncAll();
   }
 };

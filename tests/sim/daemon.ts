@@ -191,7 +191,6 @@ export class SimDaemon {
     const room = new ReplicatorRoom(
       bugs.roomOptions(changed),
       {
-        onSync: (progress) => this.#post(() => events.onSync(progress)),
         onNews: (news) => {
           trace.add("news", news.state);
           trace.note(news.error?.message ?? "");
@@ -217,6 +216,12 @@ export class SimDaemon {
       ended: ended.promise,
       stop: () => this.#post(() => room.stop()),
       abandon: () => this.#post(() => room.abandon()),
+      order: (order) =>
+        this.#post(() => {
+          if (order === "pause") room.pause();
+          else if (order === "resume") room.resume();
+          else room.resyncAll();
+        }),
     };
   }
 

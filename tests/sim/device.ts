@@ -32,6 +32,10 @@ export function targetConfig(plan: WorldPlan, uuid: string): ReplicaTarget {
     skipInitialSync: plan.skipInitialSync,
     writeIntent: true,
     takeOver: false,
+    forceStartupRecover: false,
+    congestion: plan.congestion,
+    recoverConcurrency: plan.recoverConcurrency,
+    resyncRate: plan.resyncRate,
     acceptUnsafeStore: false,
   };
 }

@@ -40,6 +40,10 @@ export interface WorldPlan {
   readonly batchBlocks: number;
   readonly maxAgeMs: number;
   readonly intentGenerationMs: number;
+  readonly congestion: "resync" | "block";
+  readonly recoverConcurrency: number;
+  /** Bytes a second; null: no limit. */
+  readonly resyncRate: number | null;
   readonly habits: Habits;
   /** The drive holds data before it is formatted. */
   readonly preset: boolean;
@@ -65,6 +69,9 @@ export function drawPlan(random: Prng): WorldPlan {
     batchBlocks: ioBlocks + 2 + random.below(64),
     maxAgeMs: random.pick([20, 100, 400]),
     intentGenerationMs: random.pick([0, 100, 3000]),
+    congestion: random.oneIn(4) ? "block" : "resync",
+    recoverConcurrency: 1 + random.below(3),
+    resyncRate: random.oneIn(4) ? 256 * 1024 : null,
     habits: drawHabits(random, ioBlocks, deviceBlocks),
     preset,
     skipInitialSync: !preset && random.oneIn(2),

@@ -100,6 +100,7 @@ export class FakeDevice implements RunningDevice {
       pool: null,
       lag: null,
       checkpoint: null,
+      resync: null,
       throughput: {
         readBytesPerSecond: 1000,
         writeBytesPerSecond: 2000,

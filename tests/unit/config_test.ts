@@ -49,6 +49,10 @@ Deno.test("deviceConfig() fills in, normalises and freezes", () => {
     writeIntent: true,
     takeOver: false,
     acceptUnsafeStore: false,
+    forceStartupRecover: false,
+    congestion: "resync",
+    recoverConcurrency: 1,
+    resyncRate: null,
   });
   assertEquals([config.logicalBlockBytes, config.deviceSizeBytes], [null, null]);
   assertEquals(isDeeplyFrozen(config), true);

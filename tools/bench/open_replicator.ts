@@ -9,6 +9,7 @@ import {
   checkpointBatchBlocks,
   checkpointLimits,
 } from "../../src/replication/checkpoint_policy.ts";
+import { ResyncPace } from "../../src/replication/resync_pace.ts";
 import { Replicator } from "../../src/replicator/replicator.ts";
 import { NODE_CACHE_BYTES } from "../../src/replicator/room.ts";
 import { ReplicatorBell } from "../../src/shared/bell.ts";
@@ -37,6 +38,14 @@ export async function openReplicator(
     random: Math.random,
     limits: checkpointLimits(layout.poolBytes),
     batchBlocks: checkpointBatchBlocks({ ...layout, requestBytes: layout.tagStrideBytes }),
+    resync: {
+      source: { readInto: () => Promise.reject(new Error("Nothing is stale here")) },
+      allocate: (sizeBytes) => new Uint8Array(sizeBytes),
+      concurrency: 1,
+      pace: new ResyncPace(null),
+      onUnreadable() {},
+    },
+    mode: "logging",
     wakeQueues: options.wakeQueues,
     setNice: setThreadNice,
     onEvent: ({ error }) => {

@@ -128,9 +128,11 @@ const LATER: readonly Row[] = [
     .map((flag): Row => [[...ADD, flag], "this version does not have it yet"]),
   ...["-a", "--async-await", "--mlock", "--multi-cpus-affinity"]
     .map((flag): Row => [[...NULL, flag], "this version does not have it yet"]),
-  [[...ADD, "--force-startup-recover"], "Cannot use --force-startup-recover"],
   [[...ADD, "--local-pool-size", "1MiB"], "Cannot use --local-pool-size 1MiB"],
-  [[...ADD, "--recover-concurrency", "2"], "Cannot use --recover-concurrency 2"],
+  [[...ADD, "--recover-concurrency", "0"], "Cannot use --recover-concurrency 0"],
+  [[...ADD, "--recover-concurrency", "65"], "Cannot use --recover-concurrency 65"],
+  [[...ADD, "--congestion", "wait"], "Cannot read --congestion"],
+  [[...ADD, "--resync-rate", "1KiB"], "Cannot use --resync-rate 1KiB"],
   [["recover", "-n", "0"], 'Cannot run "recover"'],
   [["restore", "--at", "3"], 'Use "export --at CNO"'],
   [["verify"], 'Cannot run "verify"'],

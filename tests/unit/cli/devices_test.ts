@@ -134,6 +134,7 @@ const REPORT: StatusReport = {
   pool: { sizeBytes: 1024 ** 3, usedBytes: 256 * 1024 ** 2, waitingTags: 3 },
   lag: { bytes: 5 * 1024 ** 2, operations: 1, seconds: 0.35 },
   checkpoint: { cno: 42, committedMs: 999_400, ageSeconds: 0.6 },
+  resync: null,
   throughput: {
     readBytesPerSecond: 1024 ** 2,
     writeBytesPerSecond: 2 * 1024 ** 2,

@@ -2,11 +2,10 @@ import { assert, assertEquals } from "../../support/assert.ts";
 import { systemClock } from "../../../src/base/clock.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import type { CheckpointBatch } from "../../../src/format/checkpoint_batch.ts";
-import {
-  type CommitReceipt,
-  Replicator,
-  type ReplicatorEvent,
-} from "../../../src/replicator/replicator.ts";
+import type { CommitReceipt } from "../../../src/replicator/committer.ts";
+import { Replicator } from "../../../src/replicator/replicator.ts";
+import type { ReplicatorEvent } from "../../../src/replicator/replicator_options.ts";
+import { ResyncPace } from "../../../src/replication/resync_pace.ts";
 import { ReplicatorBell } from "../../../src/shared/bell.ts";
 import { isCapturing } from "../../../src/shared/capture_mode.ts";
 import { REPLICATOR_COUNTER, replicatorCounters } from "../../../src/shared/counters.ts";
@@ -47,8 +46,8 @@ function newDevice(poolUnits = 64) {
     ioBufBytes: 2 * UNIT,
     unitBytes: UNIT,
     poolBytes: poolUnits * UNIT,
-    regionBytes: UNIT,
-    deviceSizeBytes: UNIT,
+    regionBytes: 16 * UNIT,
+    deviceSizeBytes: 128 * UNIT,
   });
   const views = sharedViews(allocateShared(layout), layout);
   const pool = new Pool(views);
@@ -65,6 +64,14 @@ function newDevice(poolUnits = 64) {
     bell: new ReplicatorBell(views),
     clock: systemClock,
     random: () => 0,
+    resync: {
+      source: { readInto: () => Promise.reject(new Error("nothing is stale")) },
+      allocate: (sizeBytes) => new Uint8Array(sizeBytes),
+      concurrency: 1,
+      pace: new ResyncPace(null),
+      onUnreadable() {},
+    },
+    mode: "logging",
     limits: { maxAgeMs: 30, targetBytes: 16 * UNIT, flushIntervalMs: 10 },
     batchBlocks: 32,
     wakeQueues: () => wakes++,

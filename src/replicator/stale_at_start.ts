@@ -1,0 +1,39 @@
+// What is stale when a device starts: in which places primary and replica may differ. Resync copies it
+// while the device is in use. Callers: room.ts.
+
+import type { DeviceData } from "../primary/device_data.ts";
+import { IntentMap } from "../shared/intent_map.ts";
+import type { SharedViews } from "../shared/layout.ts";
+import { StaleMap } from "../shared/stale_map.ts";
+
+/** The regions that the primary's dirty map names. */
+export function markDirtyRegions(views: SharedViews): void {
+  const { regionBytes, regionCount, unitBytes, deviceBlocks } = views.layout;
+  const map = new IntentMap(views);
+  const stale = new StaleMap(views);
+  const regionBlocks = regionBytes / unitBytes;
+  for (let region = 0; region < regionCount; region++) {
+    if (!map.isDurable(region)) continue;
+    const first = region * regionBlocks;
+    stale.mark(first, Math.min(regionBlocks, deviceBlocks - first));
+  }
+}
+
+/** Everything; on an empty replica what reads as zeros without looking is there already. */
+export function markDevice(
+  views: SharedViews,
+  data: Pick<DeviceData, "nextData">,
+  { replicaIsEmpty }: { replicaIsEmpty: boolean },
+): void {
+  const { unitBytes, deviceBlocks } = views.layout;
+  const stale = new StaleMap(views);
+  if (!replicaIsEmpty) {
+    stale.mark(0, deviceBlocks);
+    return;
+  }
+  for (let span = data.nextData(0); span !== null; span = data.nextData(span.endBytes)) {
+    const first = Math.floor(span.startBytes / unitBytes);
+    const end = Math.min(deviceBlocks, Math.ceil(span.endBytes / unitBytes));
+    stale.mark(first, end - first);
+  }
+}
