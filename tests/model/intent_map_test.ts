@@ -3,6 +3,7 @@
 import { REGIONS_PER_PAGE } from "../../src/format/region_map.ts";
 import { assert } from "../support/assert.ts";
 import { IntentWorld } from "../support/intent_world.ts";
+import { withPreemption } from "../support/preemption.ts";
 import { Prng, seedOf } from "../support/prng.ts";
 
 const REGION_COUNTS = [1, 5, 40, REGIONS_PER_PAGE - 1, REGIONS_PER_PAGE + 20];
@@ -15,7 +16,7 @@ async function worlds(seed: number, count: number, failOneIn: number): Promise<n
     const waitsForRoom = random.oneIn(2);
     const world = new IntentWorld({ random, regionCount, failOneIn, waitsForRoom });
     try {
-      await world.run(400);
+      await withPreemption(() => world.preempt(), () => world.run(400));
     } catch (cause) {
       throw new Error(`SEED=${seed + n}`, { cause });
     }

@@ -4,7 +4,6 @@
 import { SECTOR } from "../../src/base/units.ts";
 import type { ReplicaHandler } from "../../src/queue/replica_handler.ts";
 import type { RequestQueue } from "../../src/queue/request_queue.ts";
-import type { Pool } from "../../src/shared/pool.ts";
 import { assert, assertEquals } from "./assert.ts";
 import type { MapDisk } from "./map_disk.ts";
 import type { Prng } from "./prng.ts";
@@ -19,8 +18,12 @@ export interface Change {
   /** On the primary, and then on its stable storage. */
   landed: boolean;
   flushed: boolean;
+  readonly startUnit: number;
+  readonly units: number;
   /** The ring position that covers it; null: it has none yet. */
   position: number | null;
+  /** It went past the ring: its chunks are stale, or were. */
+  marked: boolean;
   published: boolean;
 }
 
@@ -42,7 +45,6 @@ export interface Ground {
   readonly disk: MapDisk;
   readonly changes: Set<Change>;
   readonly regionUnits: number;
-  readonly pool: Pool;
 }
 
 /** A queue's requests and I/O, which completes in any order. */
@@ -128,21 +130,28 @@ export class WorldQueue implements RequestQueue {
   finish(tag: number, result: number): void {
     assert(this.#requests[tag] !== null, "a request is answered once");
     if (result < 0) this.errors++;
-    const change = this.#changes[tag];
-    // Whatever entries it got stand before the head; without any it waits for resync.
-    if (change !== null && change.position === null && !this.stale(change)) {
-      change.position = this.#ground.pool.head();
-    }
     this.#requests[tag] = null;
     this.#changes[tag] = null;
   }
 
-  holds(change: Change): boolean {
-    return this.#changes.includes(change);
+  /** An entry of a change of this queue stands in the ring before `end`. */
+  captured(startUnit: number, units: number, end: number): void {
+    const change = this.#changeOf(startUnit, units);
+    if (change !== null) change.position = end;
   }
 
-  /** Set by the world. */
-  stale: (change: Change) => boolean = () => false;
+  /** A change of this queue went past the ring. */
+  marked(startUnit: number, units: number): void {
+    const change = this.#changeOf(startUnit, units);
+    if (change !== null) change.marked = true;
+  }
+
+  /** The change that has the interval lock of these blocks: there is one at a time. */
+  #changeOf(startUnit: number, units: number): Change | null {
+    return this.#changes.find((change) =>
+      change?.landed && change.startUnit === startUnit && change.units === units
+    ) ?? null;
+  }
 
   #change(tag: number, stage: number, result: number): void {
     const { startUnit, units } = this.#request(tag);
@@ -152,7 +161,10 @@ export class WorldQueue implements RequestQueue {
       lastRegion: Math.floor((startUnit + units - 1) / regionUnits),
       landed: false,
       flushed: false,
+      startUnit,
+      units,
       position: null,
+      marked: false,
       published: false,
     };
     changes.add(change);

@@ -36,11 +36,14 @@ import {
 } from "../../src/ublk/uapi.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { FakeClock } from "./fake_clock.ts";
-import { type Change, type Ground, type Request, UNIT, WorldQueue } from "./intent_queue.ts";
+import { type Ground, type Request, UNIT, WorldQueue } from "./intent_queue.ts";
 import { MapDisk } from "./map_disk.ts";
 import type { Prng } from "./prng.ts";
 
 const IO_UNITS = 4;
+const REPLICATOR = -1;
+const PREEMPT_ONE_IN = 40;
+const PREEMPTIONS_MAX = 3;
 const ZERO_UNITS = 40;
 const UUID = "6f1d2c1e-8a0b-4c55-9d0e-2f7f4a1b3c4d";
 
@@ -70,6 +73,9 @@ export class IntentWorld {
   readonly #cleaner: IntentCleaner;
   readonly #doorbells: Doorbells;
   #cleaning = false;
+  #issuing = true;
+  /** Threads that are at work, the innermost last: queues by number, and the replicator's. */
+  readonly #running: number[] = [];
   #consumed = 0;
   #published = 0;
 
@@ -107,7 +113,7 @@ export class IntentWorld {
     this.#stale = new StaleMap(this.views);
     this.#history = new History(this.views);
     this.#lock = new IntervalLock(this.views);
-    this.#ground = { random, disk: this.disk, changes: new Set(), regionUnits, pool: this.#pool };
+    this.#ground = { random, disk: this.disk, changes: new Set(), regionUnits };
     this.disk.landed = () => {
       const landed = [...this.#ground.changes].filter((change) => change.landed);
       return () => landed.forEach((change) => change.flushed = true);
@@ -116,7 +122,6 @@ export class IntentWorld {
     this.#doorbells = new Doorbells(this.views, fds, (fd) => this.#rung.add(fd));
     for (const qid of fds) {
       const queue = new WorldQueue(this.#ground, depth);
-      queue.stale = (change) => this.#isStale(change);
       const { views } = this;
       const doorbells = this.#doorbells;
       const parts = { qid, queue, views, doorbells, waitsForRoom, dirtyMap: place };
@@ -137,34 +142,82 @@ export class IntentWorld {
     return this.#queues.reduce((sum, { queue }) => sum + queue.errors, 0);
   }
 
+  /** Runs `steps` random steps, then until all is quiet and the map empty. */
   async run(steps: number): Promise<void> {
-    for (let step = 0; step < steps; step++) await this.#step(true);
+    const { publish } = Pool.prototype;
+    const { mark } = StaleMap.prototype;
+    const captured = (start: number, units: number, end: number) =>
+      this.#queues[this.#running.at(-1) ?? REPLICATOR]?.queue.captured(start, units, end);
+    const marked = (start: number, units: number) =>
+      this.#queues[this.#running.at(-1) ?? REPLICATOR]?.queue.marked(start, units);
+    // The handlers' own code tells what became of a change.
+    Pool.prototype.publish = function (position, state, start, units) {
+      publish.call(this, position, state, start, units);
+      captured(start, units, this.advance(position, state === ENTRY_ZERO ? 1 : units));
+    };
+    StaleMap.prototype.mark = function (start, units) {
+      mark.call(this, start, units);
+      marked(start, units);
+    };
+    try {
+      await this.#run(steps);
+    } finally {
+      Pool.prototype.publish = publish;
+      StaleMap.prototype.mark = mark;
+    }
+  }
+
+  async #run(steps: number): Promise<void> {
+    for (let step = 0; step < steps; step++) await this.#step();
     this.disk.failOneIn = 0;
+    this.#issuing = false;
     for (let quiet = 0; this.#queues.some(({ queue }) => queue.busy); quiet++) {
       assert(quiet < 20_000, "every request is answered in the end");
-      await this.#step(false);
+      await this.#step();
     }
     const words = [WORD.lockWaiters, WORD.poolWaiters, WORD.intentWaiters];
     assertEquals(words.map((word) => this.views.words[word]), [0, 0, 0]);
     assertEquals([0, 1].map((parity) => this.map.inFlight(parity)), [0, 0]);
     for (let idle = 0; this.map.dirtyCount() > 0 || this.#cleaning; idle++) {
       assert(idle < 2_000, "every mark is taken off in the end");
-      await this.#step(false);
+      await this.#step();
     }
     assertEquals(this.disk.namedRegions(), 0);
     assert(this.views.intent.locks.every((word) => word === 0), "every page is unlocked");
   }
 
-  async #step(mayIssue: boolean): Promise<void> {
-    const { queue, handler } = this.#random.pick(this.#queues);
-    const choice = this.#random.below(mayIssue ? 20 : 14);
-    if (choice >= 14) queue.issue(this.#request(), handler);
-    else if (choice >= 7) queue.step(handler);
-    else if (choice === 6) this.#wake();
-    else if (choice >= 4) this.#drain();
-    else if (choice === 3) this.#resync();
-    else await this.#clean();
+  /** Runs what another thread may do just now: before an atomic operation of the thread at work. */
+  preempt(): void {
+    if (this.#running.length === 0 || this.#running.length > PREEMPTIONS_MAX) return;
+    if (this.#random.oneIn(PREEMPT_ONE_IN)) this.#act();
+  }
+
+  async #step(): Promise<void> {
+    this.#act();
+    // The cleaner's promises go on.
+    this.#running.push(REPLICATOR);
+    for (let turn = 0; turn < 8; turn++) await Promise.resolve();
+    this.#running.pop();
     this.#check();
+  }
+
+  /** One step of a thread that is not at work. */
+  #act(): void {
+    const choice = this.#random.below(this.#issuing ? 20 : 14);
+    const qid = choice >= 6 ? this.#random.below(this.#queues.length) : REPLICATOR;
+    if (this.#running.includes(qid)) return;
+    this.#running.push(qid);
+    if (qid === REPLICATOR) {
+      if (choice >= 4) this.#drain();
+      else if (choice === 3) this.#resync();
+      else this.#clean();
+    } else {
+      const { queue, handler } = this.#queues[qid];
+      if (choice >= 14) queue.issue(this.#request(), handler);
+      else if (choice >= 7) queue.step(handler);
+      else if (this.#rung.delete(qid)) handler.wake();
+    }
+    this.#running.pop();
   }
 
   #request(): Request {
@@ -186,13 +239,6 @@ export class IntentWorld {
     const base = this.#random.pick([0, Math.max(0, border), Math.max(0, this.#units - 40)]);
     const startUnit = Math.min(base + this.#random.below(40), this.#units - units);
     return { op, startUnit, units };
-  }
-
-  #wake(): void {
-    for (const qid of [...this.#rung]) {
-      this.#rung.delete(qid);
-      this.#queues[qid].handler.wake();
-    }
   }
 
   /** Takes some entries; publishes as far as the history is whole. */
@@ -243,22 +289,14 @@ export class IntentWorld {
     }
     if (stale.count() > 0) return;
     for (const change of this.#ground.changes) {
-      const answered = change.landed && !this.#queues.some(({ queue }) => queue.holds(change));
-      if (answered) change.position ??= pool.head();
+      if (change.marked) change.position ??= pool.head();
     }
     if (this.#history.isWhole() || this.#consumed !== pool.head()) return;
     this.#history.makeWhole();
     this.#publish();
   }
 
-  #isStale({ firstRegion, lastRegion }: Change): boolean {
-    const { regionUnits } = this.#ground;
-    const first = firstRegion * regionUnits;
-    const end = Math.min(this.#units, (lastRegion + 1) * regionUnits);
-    return this.#stale.overlaps(first, end - first);
-  }
-
-  async #clean(): Promise<void> {
+  #clean(): void {
     if (this.#cleaning && this.disk.busy) {
       this.disk.step();
     } else if (!this.#cleaning) {
@@ -267,7 +305,6 @@ export class IntentWorld {
       const publishedPosition = this.#published;
       void this.#cleaner.step({ publishedPosition }).finally(() => this.#cleaning = false);
     }
-    for (let turn = 0; turn < 8; turn++) await Promise.resolve();
   }
 
   /** What a power cut would leave names what it must. */

@@ -1,60 +1,12 @@
 import { assertEquals } from "../../support/assert.ts";
-import { emptyRegionPage, REGIONS_PER_PAGE } from "../../../src/format/region_map.ts";
+import { atEveryOperation } from "../../support/preemption.ts";
+import { twoGates } from "../../support/two_gates.ts";
+import { REGIONS_PER_PAGE } from "../../../src/format/region_map.ts";
 import { PAGE_BYTES } from "../../../src/format/sealed_page.ts";
-import { IntentGate } from "../../../src/queue/intent_gate.ts";
-import { loadIntents } from "../../../src/replicator/intent_pages.ts";
-import { Doorbells } from "../../../src/shared/doorbells.ts";
-import { IntentMap } from "../../../src/shared/intent_map.ts";
-import { allocateShared, sharedLayout, sharedViews, WORD } from "../../../src/shared/layout.ts";
+import type { IntentGate } from "../../../src/queue/intent_gate.ts";
+import { WORD } from "../../../src/shared/layout.ts";
 
-const UNIT = 4096;
-const DEPTH = 8;
-const STAGE = 6;
-const PLACE = { offsetBytes: 2 ** 40, copyBytes: 2 * PAGE_BYTES };
-const REGIONS = REGIONS_PER_PAGE + 10;
 const EIO = 5;
-
-/** Two queues' gates in front of a map of two pages. */
-function twoGates() {
-  const layout = sharedLayout({
-    queues: 2,
-    depth: DEPTH,
-    ioBufBytes: UNIT,
-    unitBytes: UNIT,
-    poolBytes: 64 * UNIT,
-    regionBytes: UNIT,
-    deviceSizeBytes: REGIONS * UNIT,
-  });
-  const views = sharedViews(allocateShared(layout), layout);
-  const counts = [REGIONS_PER_PAGE, 10];
-  const pages = counts.map((regionCount, page) =>
-    emptyRegionPage({
-      uuid: "6f1d2c1e-8a0b-4c55-9d0e-2f7f4a1b3c4d",
-      map: "dirty",
-      page,
-      regionCount,
-    })
-  );
-  loadIntents(views, { pages, doubtful: [] });
-  const rung: number[] = [];
-  const doorbells = new Doorbells(views, [0, 1], (fd) => rung.push(fd));
-  const writes: string[] = [];
-  const gates = [0, 1].map((qid) => {
-    const offsetBytes = new Float64Array(DEPTH);
-    const queue = {
-      offsetBytes,
-      writePage(tag: number, stage: number, page: number) {
-        assertEquals(stage, STAGE);
-        const place = (offsetBytes[tag] - PLACE.offsetBytes) / PAGE_BYTES;
-        writes.push(`q${qid} tag ${tag} page ${page} at ${place}`);
-      },
-    };
-    return new IntentGate({ qid, queue, views, doorbells, dirtyMap: PLACE, stage: STAGE });
-  });
-  /** What has happened since it was last asked. */
-  const seen = () => [writes.splice(0), rung.splice(0)];
-  return { gates, map: new IntentMap(views), views, seen };
-}
 
 /** Retries as the handler does; the tags that go on, with an error where there is one. */
 function retried(gate: IntentGate): string[] {
@@ -159,4 +111,27 @@ Deno.test("a mark is taken off only where nobody touched the region since the sn
   assertEquals([map.clearUntouched(0), map.dirtyCount()], [2, 1]);
   assertEquals([1, 2, 3].map((region) => map.isDurable(region)), [false, true, false]);
   assertEquals(gate.pass(2, 1, 1), false);
+});
+
+Deno.test("a page that is written while a tag parks wakes its queue, whenever that is", async () => {
+  const operations = await atEveryOperation(
+    () => {
+      const world = twoGates();
+      world.gates[0].pass(0, 7, 7);
+      world.seen();
+      return { ...world, passed: false };
+    },
+    {
+      body: (world) => world.passed = world.gates[1].pass(0, 7, 7),
+      meanwhile: ({ gates: [first] }) => first.written(0, PAGE_BYTES),
+      check({ seen, passed, gates: [first] }, operation) {
+        const [writes, rung] = seen();
+        const goesOn = passed || writes.length > 0 || rung.includes(1);
+        // Before the last operation the page was written; after it, it is not.
+        if (!goesOn) first.written(0, PAGE_BYTES);
+        assertEquals(goesOn || seen()[1].includes(1), true, `before operation ${operation}`);
+      },
+    },
+  );
+  assertEquals(operations > 5, true);
 });
