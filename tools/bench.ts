@@ -1,5 +1,6 @@
-// make bench: what the program costs, as tables and in build/bench.json. Three parts: fio on our devices
-// in a guest, the replicator natively, the I/O path natively. Figures are never a reason to fail.
+// make bench: what the program costs, as tables and in build/bench.json. Four parts: fio on our devices
+// in a guest, the replicator natively, the I/O path natively, the write-intent map natively. Figures are
+// never a reason to fail.
 //
 // make bench                                         all of it, about 15 minutes
 // make bench ARGS='--only path,replicator'           without the guest
@@ -10,10 +11,11 @@ import { deviceBench, printDevice } from "./bench/device_bench.ts";
 import { drainBench, printDrain } from "./bench/drain_bench.ts";
 import { guestBench, printGuest } from "./bench/guest_bench.ts";
 import { hotLoopBench, printHotLoop } from "./bench/hot_loop_bench.ts";
+import { intentBench, printIntent } from "./bench/intent_bench.ts";
 import { describeMachine } from "./bench/machine.ts";
 import { say } from "./bench/print.ts";
 
-const PARTS = ["guest", "replicator", "path"];
+const PARTS = ["guest", "replicator", "path", "intent"];
 const OUTPUT = new URL("../build/bench.json", import.meta.url).pathname;
 
 interface BenchOptions {
@@ -46,11 +48,13 @@ async function bench(options: BenchOptions): Promise<void> {
   if (hotLoop) printHotLoop(hotLoop);
   const device = only.includes("path") ? await deviceBench({ rounds }) : undefined;
   if (device) printDevice(device);
+  const intent = only.includes("intent") ? await intentBench({ rounds }) : undefined;
+  if (intent) printIntent(intent);
   const replicator = only.includes("replicator") ? await drainBench(options) : undefined;
   if (replicator) printDrain(replicator);
   const guest = only.includes("guest") ? await guestBench(options) : undefined;
   if (guest) printGuest(guest);
-  const all = { machine, options, path: hotLoop, device, replicator, guest };
+  const all = { machine, options, path: hotLoop, device, intent, replicator, guest };
   await Deno.mkdir(new URL(".", `file://${OUTPUT}`).pathname, { recursive: true });
   await Deno.writeTextFile(OUTPUT, JSON.stringify(all, null, 2) + "\n");
   say(`\nAll figures: ${OUTPUT}`);

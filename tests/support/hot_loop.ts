@@ -49,6 +49,9 @@ export interface HotLoopOptions {
   readonly writeIntent?: boolean;
   /** Takes all marks off the dirty map every so many operations; 0: never. */
   readonly forgetEvery?: number;
+  /** The device is clean when the measurement begins: no region is named in its dirty map. */
+  readonly cleanStart?: boolean;
+  readonly regionBytes?: number;
   /** Makes one small object every so many operations; 0: none. Shows that the measure sees it. */
   readonly garbageEvery?: number;
 }
@@ -147,12 +150,11 @@ class Course {
 
   onAnswer(answered: number): boolean {
     if (answered % DRAIN_EVERY === 0) this.#drain?.drain();
-    if (this.#forgetEvery > 0 && answered % this.#forgetEvery === 0) {
-      for (let page = 0; page < this.#map.pages; page++) this.#map.forgetPage(page);
-    }
+    if (this.#forgetEvery > 0 && answered % this.#forgetEvery === 0) this.#forget();
     if (this.#garbageEvery > 0 && answered % this.#garbageEvery === 0) this.garbage = { answered };
     if (answered === this.#options.warmUp) {
       collectGarbage();
+      if (this.#options.cleanStart) this.#forget();
       this.before = snapshot();
     } else if (answered === this.#end) {
       this.after = snapshot();
@@ -163,6 +165,10 @@ class Course {
       openLibc().write(this.doorbellFd, new Uint8Array(new BigUint64Array([1n]).buffer), 8n);
     }
     return answered < this.#end;
+  }
+
+  #forget(): void {
+    for (let page = 0; page < this.#map.pages; page++) this.#map.forgetPage(page);
   }
 }
 
@@ -197,7 +203,7 @@ export function hotLoopLayout(options: HotLoopOptions): SharedLayout {
     ioBufBytes: IO_BUFFER_BYTES,
     unitBytes: UNIT_BYTES,
     poolBytes: options.poolBytes,
-    regionBytes: 8 * MiB,
+    regionBytes: options.regionBytes ?? 8 * MiB,
     deviceSizeBytes: options.startBytes + options.spanBytes,
   });
 }
