@@ -30,6 +30,7 @@ const GENERATION_MS = 3_000;
 /** While a round is under way, and while there is nothing to clear. */
 const TICK_MS = 250;
 const IDLE_MS = 1_000;
+const LOCK_RETRY_MS = 5;
 /** Pages whose writers are held back at a time. */
 const BATCH_PAGES = 32;
 
@@ -105,6 +106,28 @@ export class IntentCleaner {
         return;
       case "clearing":
         await this.#clear(this.#phase);
+    }
+  }
+
+  /**
+   * Names regions `first` to `last` for certain: for what was found to differ although nobody wrote. The
+   * caller has marked their chunks stale before, so that the marks stay until resync has copied them.
+   */
+  async name(first: number, last: number): Promise<void> {
+    const { disk, place, clock } = this.#options;
+    const map = this.#map;
+    for (let page = map.require(first, last); page >= 0; page = map.require(first, last)) {
+      if (!map.tryLock(page)) {
+        await clock.sleep(LOCK_RETRY_MS);
+        continue;
+      }
+      try {
+        map.compose(page);
+        await writeComposedPages(disk, place, { map, pages: [page] });
+        map.complete(page);
+      } finally {
+        this.#unlock([page]);
+      }
     }
   }
 

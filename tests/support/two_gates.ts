@@ -12,7 +12,7 @@ import { assertEquals } from "./assert.ts";
 const UNIT = 4096;
 const DEPTH = 8;
 const STAGE = 6;
-const PLACE = { offsetBytes: 2 ** 40, copyBytes: 2 * PAGE_BYTES };
+export const PLACE = { offsetBytes: 2 ** 40, copyBytes: 2 * PAGE_BYTES };
 const REGIONS = REGIONS_PER_PAGE + 10;
 
 export function twoGates() {

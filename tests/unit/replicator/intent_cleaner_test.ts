@@ -1,0 +1,125 @@
+import { assertEquals, assertRejects } from "../../support/assert.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
+import { PLACE, twoGates } from "../../support/two_gates.ts";
+import { ReplicaError } from "../../../src/base/errors.ts";
+import { REGIONS_PER_PAGE } from "../../../src/format/region_map.ts";
+import { PAGE_BYTES } from "../../../src/format/sealed_page.ts";
+import { IntentCleaner } from "../../../src/replicator/intent_cleaner.ts";
+import { ENTRY_DATA, Pool } from "../../../src/shared/pool.ts";
+import { StaleMap } from "../../../src/shared/stale_map.ts";
+
+const GENERATION_MS = 1000;
+
+/** A cleaner on a disk that writes down what it is asked for, and may fail. */
+function newCleaner() {
+  const { gates: [gate], map, views } = twoGates();
+  const calls: string[] = [];
+  const troubles: string[] = [];
+  const clock = new FakeClock();
+  const disk = { failing: "" };
+  function call(what: string): Promise<void> {
+    calls.push(what);
+    if (!what.startsWith(disk.failing) || disk.failing === "") return Promise.resolve();
+    return Promise.reject(new ReplicaError("kernel", `Cannot ${what}`));
+  }
+  const cleaner = new IntentCleaner({
+    views,
+    disk: {
+      write: (offset) => call(`write ${(offset - PLACE.offsetBytes) / PAGE_BYTES}`),
+      flush: () => call("flush"),
+    },
+    place: PLACE,
+    clock,
+    wakeQueues: () => calls.push("wake"),
+    onTrouble: ({ message }) => troubles.push(message),
+    generationMs: GENERATION_MS,
+  });
+  const pool = new Pool(views);
+  /** Lets `count` steps pass, each a generation later. */
+  async function steps(count: number): Promise<string[]> {
+    for (let n = 0; n < count; n++) {
+      clock.advance(GENERATION_MS);
+      await cleaner.step({ publishedPosition: pool.tail() });
+    }
+    return calls.splice(0);
+  }
+  /** A change of a region, up to its capture. */
+  function change(tag: number, region: number): void {
+    if (!gate.pass(tag, region, region)) {
+      gate.written(tag, PAGE_BYTES);
+      gate.retryFront();
+    }
+    pool.reserve(1);
+    pool.publish(pool.reservedAt, ENTRY_DATA, region, 1);
+  }
+  return { cleaner, gate, map, views, pool, disk, steps, change, calls, troubles };
+}
+
+Deno.test("IntentCleaner clears what a published checkpoint covers, after a flush of the primary", async () => {
+  const { gate, map, pool, steps, change } = newCleaner();
+  change(0, 5);
+  change(1, REGIONS_PER_PAGE + 1);
+  assertEquals(await steps(5), [], "changes are in flight");
+  gate.leave(0);
+  gate.leave(1);
+  assertEquals([await steps(3), map.dirtyCount()], [[], 2], "nothing is published");
+  pool.release(1);
+  assertEquals([await steps(3), map.dirtyCount()], [[], 2], "not all is published");
+  pool.release(2);
+  assertEquals(await steps(1), ["flush", "write 0", "write 1", "flush"]);
+  assertEquals([map.dirtyCount(), await steps(3)], [0, []]);
+});
+
+Deno.test("IntentCleaner keeps a region that is written again, and waits for resync", async () => {
+  const { gate, map, pool, views, steps, change } = newCleaner();
+  change(0, 5);
+  gate.leave(0);
+  await steps(1);
+  change(0, 5);
+  gate.leave(0);
+  pool.release(2);
+  assertEquals([await steps(3), map.dirtyCount()], [["flush"], 1], "touched in this generation");
+  const stale = new StaleMap(views);
+  stale.mark(5, 1);
+  assertEquals([await steps(5), map.dirtyCount()], [[], 1], "something is stale");
+  stale.take(0, 1);
+  stale.settle(1);
+  await steps(2);
+  assertEquals(map.dirtyCount(), 0);
+});
+
+Deno.test("IntentCleaner writes a page again that the primary refused", async () => {
+  const { gate, map, pool, disk, steps, change, troubles } = newCleaner();
+  change(0, 5);
+  gate.leave(0);
+  pool.release(1);
+  disk.failing = "write";
+  await steps(3);
+  assertEquals([map.dirtyCount(), troubles], [0, ["Cannot write 0"]]);
+  disk.failing = "";
+  assertEquals(await steps(3), ["flush", "write 0", "flush"], "in the same place");
+  assertEquals(await steps(3), []);
+});
+
+Deno.test("IntentCleaner clears nothing any more after a flush that failed", async () => {
+  const { gate, map, pool, disk, steps, change, troubles } = newCleaner();
+  change(0, 5);
+  gate.leave(0);
+  pool.release(1);
+  disk.failing = "flush";
+  assertEquals([await steps(3), map.dirtyCount()], [["flush"], 1]);
+  disk.failing = "";
+  assertEquals([await steps(5), map.dirtyCount(), troubles], [[], 1, ["Cannot flush"]]);
+});
+
+Deno.test("IntentCleaner.name() names regions that nobody wrote", async () => {
+  const { cleaner, gate, map, disk, calls } = newCleaner();
+  await cleaner.name(REGIONS_PER_PAGE - 2, REGIONS_PER_PAGE + 1);
+  assertEquals(calls.splice(0), ["write 2", "flush", "write 3", "flush"]);
+  assertEquals(map.dirtyCount(), 4);
+  await cleaner.name(REGIONS_PER_PAGE, REGIONS_PER_PAGE);
+  assertEquals(calls, []);
+  disk.failing = "write";
+  await assertRejects(() => cleaner.name(1, 1), ReplicaError, "Cannot write 0");
+  assertEquals([map.isDurable(1), gate.pass(0, 1, 1)], [false, false]);
+});
