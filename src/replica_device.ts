@@ -108,7 +108,7 @@ class ReplicaDevice implements RunningDevice {
       replicaErrors: {
         retries: this.#replicator("storeRetries"),
         failedCommits: this.#replicator("commitErrors"),
-        last: lastError,
+        last: lastError && { atMs: lastError.atMs, message: lastError.message },
       },
       messages: this.#messages(),
     };
@@ -201,12 +201,14 @@ class ReplicaDevice implements RunningDevice {
     const messages: string[] = [];
     const { replicator, lastError, warnings } = this.#target.state;
     const why = lastError?.message ?? "unknown";
-    if (replicator === "detached" || replicator === "failed") {
-      messages.push(`Replication has ended, the device works locally only: ${why}`);
+    const ended = replicator === "detached" || replicator === "failed";
+    if (ended) {
+      const hint = lastError?.hint === undefined ? "" : `. ${lastError.hint}`;
+      messages.push(`Replication has ended, the device works locally only: ${why}${hint}`);
     } else if (replicator === "retrying") {
       messages.push(`The replica does not answer, writes gather in the pool: ${why}`);
     }
-    if (!this.#historyIsWhole()) {
+    if (!ended && !this.#historyIsWhole()) {
       messages.push(
         "The replica is behind and is being brought up to date region by region: no new " +
           "checkpoint until that is done",

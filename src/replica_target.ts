@@ -43,7 +43,11 @@ const STALL_CHECK_MS = 500;
 export interface ReplicaTargetState {
   readonly replicator: "starting" | ReplicatorNews["state"] | "failed";
   readonly mode: Mode;
-  readonly lastError: { readonly atMs: number; readonly message: string } | null;
+  readonly lastError: {
+    readonly atMs: number;
+    readonly message: string;
+    readonly hint?: string;
+  } | null;
   readonly warnings: readonly string[];
 }
 
@@ -322,7 +326,9 @@ export class ReplicaTarget implements Target {
 
   #onNews({ state, mode, error }: ReplicatorNews): void {
     const before = this.#state;
-    const lastError = error ? { atMs: this.#wallMs(), message: error.message } : before.lastError;
+    const lastError = error
+      ? { atMs: this.#wallMs(), message: error.message, hint: error.hint }
+      : before.lastError;
     this.#state = { ...before, replicator: state, mode, lastError };
     if (mode !== before.mode) this.#onMode(before.mode, mode);
     if (state === before.replicator) return;

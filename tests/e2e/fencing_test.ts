@@ -1,0 +1,78 @@
+// Two daemons on one replica, on a real ublk driver: the second one is refused and told whose the replica
+// is; with --take-over the first one is fenced, goes on locally, and can take the replica back.
+
+import { MiB } from "../../src/base/units.ts";
+import { assertEquals } from "../support/assert.ts";
+import { replicaGuest } from "../support/replica_guest.ts";
+
+const SCENARIO = `
+second() {
+  io add io-replica -n 1 -f "$DISK1" --replica "file://$REPLICA_ROOT/$UUID" --uuid "$UUID" --quiet \\
+    --unix-socket /run/second "$@"
+}
+# told FILE WORD…: the error in FILE has every word.
+told() {
+  local file=$1; shift
+  for word in "$@"; do grep -qF -- "$word" "$file" || fail "no \\"$word\\" in: $(cat "$file")"; done
+}
+# write NUMBER SEED: 1 MiB of the seed to a device, past the page cache.
+write() { yes "$2" | dd of=/dev/ublkb$1 bs=64k count=16 iflag=fullblock oflag=direct status=none || fail "write to $1"; }
+reads() { yes "$2" | head -c 1M | cmp - <(dd if=/dev/ublkb$1 bs=64k count=16 iflag=direct status=none) || fail "read of $1"; }
+# detached NUMBER: waits until its daemon has noticed.
+detached() {
+  for _ in $(seq 20); do
+    io status -n $1 >/run/status || fail "status of $1"
+    grep -q '^mode *detached' /run/status && return
+  done
+  fail "$1 is not detached: $(cat /run/status)"
+}
+
+formatted "$DISK0"
+added "$DISK0"
+write 0 first
+stopped "a first life"
+dd if="$DISK0" of="$DISK1" bs=1M oflag=direct status=none
+
+added "$DISK0"
+owner=$(cat /run/hyper-io-replica/ublk-0.json | grep -o '"pid":[0-9]*' | cut -d: -f2)
+code=0; second 2>/run/refused || code=$?
+[ $code = 5 ] || fail "exit code $code"
+told /run/refused "another writer holds it" "host $(hostname)" "pid $owner" --take-over
+test ! -e /dev/ublkb1 || fail "a device of a refused start"
+echo "refused"
+
+second --take-over || fail "take over"
+write 0 lost
+detached 0
+told /run/status "took it over: host $(hostname)" --take-over "works locally only"
+write 0 local
+reads 0 local
+io status -n 0 | grep -q '^IO errors *0' || fail "IO errors"
+grep -q 'Replication has ended' /run/hyper-io-replica/$UUID.log || fail "no event in the log"
+echo "fenced"
+
+code=0; io stop -n 0 2>/run/stopped || code=$?
+[ $code = 4 ] || fail "a stop without its replica: $code"
+code=0; io add io-replica -n 0 -f "$DISK0" --replica "file://$REPLICA_ROOT/$UUID" --uuid "$UUID" \\
+  --quiet --unix-socket /run/ioreplica 2>/run/refused || code=$?
+[ $code = 5 ] || fail "exit code $code: $(cat /run/refused)"
+added "$DISK0" --take-over
+reads 0 local
+write 1 other
+detached 1
+reads 1 other
+io stop -n 1 2>/dev/null
+io stop -n 0 || fail "stop of the owner"
+equal "$DISK0" "what its owner wrote"
+io inspect "file://$REPLICA_ROOT/$UUID" | grep -q '^ *writer *none' || fail "not released"
+`;
+
+Deno.test("a second daemon is refused, or fences the first, whose device goes on", async () => {
+  await replicaGuest(SCENARIO, ({ lines }) => {
+    assertEquals(lines.filter((line) => /^(refused|fenced|equal)/.test(line)), [
+      "refused",
+      "fenced",
+      "equal: what its owner wrote",
+    ]);
+  }, { disks: [{ sizeBytes: 64 * MiB }] });
+});
