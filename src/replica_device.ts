@@ -31,6 +31,7 @@ import {
 } from "./shared/counters.ts";
 import { History } from "./shared/history.ts";
 import { WORD } from "./shared/layout.ts";
+import { IntentMap } from "./shared/intent_map.ts";
 import { StaleMap } from "./shared/stale_map.ts";
 
 const PROGRESS_MS = 500;
@@ -122,6 +123,9 @@ class ReplicaDevice implements RunningDevice {
     for (const name of Object.keys(REPLICATOR_COUNTER)) {
       counters[name] = this.#replicator(name as keyof typeof REPLICATOR_COUNTER);
     }
+    const { views } = this.#target;
+    // Not a counter, but what the others are read with.
+    counters.dirtyRegions = views ? new IntentMap(views).dirtyCount() : 0;
     return { takenMs: systemClock.wallMs(), counters };
   }
 

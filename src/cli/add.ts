@@ -202,7 +202,7 @@ const addReplica = defineCommand({
       summary: "Copy the primary to the replica although the two do not match: " +
         "the primary wins",
     }),
-    noWriteIntent: flagOption("--no-write-intent", {
+    withoutWriteIntent: flagOption("--without-write-intent", {
       summary: "For measurements: count every region as dirty, so that a crash costs a full copy",
     }),
     takeOver: flagOption("--take-over", {
@@ -253,7 +253,7 @@ const addReplica = defineCommand({
         regionBytes: values.regionSize,
         poolBytes: values.poolSize,
         skipInitialSync: values.skipInitialSync,
-        writeIntent: !values.noWriteIntent,
+        writeIntent: !values.withoutWriteIntent,
         takeOver: values.takeOver,
         acceptUnsafeStore: values.acceptUnsafeStore,
         forceStartupRecover: values.forceStartupRecover,

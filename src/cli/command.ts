@@ -106,6 +106,10 @@ export function defineCommand<const O extends OptionTable>(
   declaration: CommandDeclaration<O>,
 ): Command {
   for (const [key, option] of Object.entries(declaration.options)) {
+    invariant(
+      !option.flags.includes("--no-"),
+      `${key}: commander takes --no-x for the reverse of x`,
+    );
     invariant(key === attributeName(option.flags), `${key} is the camelCase of ${option.flags}`);
   }
   return {
