@@ -6,8 +6,8 @@
 //   |--------------|---------|--------|----------|---------------------------------------------------|
 //   | marking      | any     | any    | any      | mark                                              |
 //   | capturing    | ended   | stale  | any      | mark: resync will take them                       |
-//   | capturing    | ended   | fresh  | half free| pool                                              |
-//   | capturing    | ended   | fresh  | fuller   | mark: the rest of the pool is for resync          |
+//   | capturing    | ended   | fresh  | room     | pool                                              |
+//   | capturing    | ended   | fresh  | full     | mark: resync goes on longer                       |
 //   | capturing    | whole   | fresh  | room     | pool                                              |
 //   | capturing    | whole   | fresh  | full     | mark, or wait where the operator wants history    |
 //
@@ -44,8 +44,6 @@ export class Capture {
   readonly #history: History;
   readonly #stale: StaleMap;
   readonly #waitsForRoom: boolean;
-  /** Units that writes may fill while resync needs the pool, too. */
-  readonly #sharedUnits: number;
 
   // Per tag: what stands ready. Blocks are doubles: a device may have more than 2^31 of them.
   readonly #form: Int32Array;
@@ -63,7 +61,6 @@ export class Capture {
     this.#history = new History(views);
     this.#stale = new StaleMap(views);
     this.#waitsForRoom = waitsForRoom;
-    this.#sharedUnits = Math.floor(this.#pool.capacityUnits / 2);
     this.#buffersOffset = tagBuffersOffset + qid * depth * tagStrideBytes;
     this.#form = new Int32Array(depth);
     this.#edges = new Int32Array(depth);
@@ -103,10 +100,8 @@ export class Capture {
     const first = this.#first[tag];
     const count = this.#count[tag];
     if (this.#isOpenTo(first, count)) {
-      const whole = this.#history.isWhole();
-      const limit = whole ? this.#pool.capacityUnits : this.#sharedUnits;
-      if (this.#pool.reserve(this.#unitsOf(tag), limit)) return this.#fill(tag);
-      if (whole && this.#waitsForRoom) return -1;
+      if (this.#pool.reserve(this.#unitsOf(tag))) return this.#fill(tag);
+      if (this.#waitsForRoom && this.#history.isWhole()) return -1;
     }
     this.#mark(first, count);
     return 0;

@@ -4,7 +4,7 @@
 //   |--------------|------------------------------------------------|------------------------------------|
 //   | logging      | the pool                                       | every checkpoint                   |
 //   | forward-part | the pool, unless its chunk is stale or the     | up to where the history ended,     |
-//   | forward-full | pool is half full: then its chunk becomes stale| then nothing until no chunk is stale|
+//   | forward-full | pool is full: then its chunk becomes stale     | then nothing until none is stale   |
 //   | paused       | its chunk's mark                               | up to where the history ended      |
 //   | detached     | its chunk's mark                               | nothing                            |
 //

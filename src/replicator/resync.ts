@@ -1,10 +1,10 @@
 // Resync: primary -> ring, for what is stale (R9, R10).
 //
-// A copy is a write that nobody issued: it takes the interval lock of whole chunks, reads what the
-// primary holds, puts that into the ring and unlocks. So its place in the ring is right by the same
+// A copy is a write that nobody issued: it takes the interval lock of a stretch of the device, reads what
+// the primary holds there, puts the stale blocks of it into the ring and unlocks. So its place in the ring is right by the same
 // argument as a write's (queue/replica_handler.ts), and a newer write is never overwritten: it either
 // was read, or comes after the unlock and so stands later in the ring. Holding the lock holds the
-// writers of those chunks for as long as a read of the drive takes, never for the replica.
+// writers of that stretch for as long as a read of the drive takes, never for the replica.
 //
 //   lock -> clear the bits -> read -> reserve, fill, publish -> lower the count -> unlock
 //
@@ -12,12 +12,14 @@
 // 1. The count of stale chunks falls only when the copy stands in the ring; what can't be placed there
 //    (no room, a failed read) is marked again before that. So nothing leaves the plan unless it is done.
 // 2. Nothing here waits while it holds a lock, but for the primary.
-// 3. Memory: `concurrency` buffers of a run, taken when resync first runs.
+// 3. Copies take no more than half of the pool, writes all of it: a copy that displaced a write would
+//    make another block stale, and resync would not converge under a load that the replica can bear.
+// 4. Memory: `concurrency` buffers of a run, taken when resync first runs.
 
 import type { Clock } from "../base/clock.ts";
 import { ReplicaError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
-import { MiB } from "../base/units.ts";
+import { KiB } from "../base/units.ts";
 import type { ResyncPace } from "../replication/resync_pace.ts";
 import {
   QUEUE_COUNTER,
@@ -31,12 +33,13 @@ import { ENTRY_DATA, ENTRY_ZERO, type Pool } from "../shared/pool.ts";
 import { StaleMap } from "../shared/stale_map.ts";
 import { type BlockRun, zeroRuns } from "./zero_runs.ts";
 
-const RUN_BYTES = MiB;
+/** Longest stretch that is read at once, for the stale blocks in it. */
+const STRETCH_BYTES = 512 * KiB;
 /** After a lock that was taken, a full pool or a failed read. */
 const RETRY_MS = 5;
-const READ_RETRY_MS = 1000;
-/** Reads of a run that failed before its blocks are read one by one. */
-const RUN_READS = 3;
+const READ_RETRY_MS = 500;
+/** After so many failed reads of it, a block that the primary can't read keeps what the replica has. */
+const BLOCK_READS = 3;
 
 export interface ResyncSource {
   readInto(offsetBytes: number, into: Uint8Array): Promise<void>;
@@ -59,11 +62,20 @@ export interface ResyncOptions {
   readonly onUnreadable: (block: number, error: unknown) => void;
 }
 
-interface Run {
-  readonly chunk: number;
-  readonly chunks: number;
+/** A stretch of the device that begins and ends with stale blocks. */
+interface Stretch {
   readonly firstBlock: number;
   readonly blocks: number;
+  /** The stale ones, relative to the first block. */
+  readonly stale: readonly BlockRun[];
+  readonly staleBlocks: number;
+  readonly staleChunks: number;
+}
+
+/** Blocks relative to a stretch's first. */
+interface StretchRead {
+  readonly readable: readonly BlockRun[];
+  readonly failed: readonly BlockRun[];
 }
 
 export class Resync {
@@ -71,15 +83,16 @@ export class Resync {
   readonly #stale: StaleMap;
   readonly #lock: IntervalLock;
   readonly #counters: Float64Array;
-  readonly #runChunks: number;
-  /** Units of the pool that copies may fill. */
+  readonly #stretchChunks: number;
+  /** Units of the pool up to which copies begin. */
   readonly #limitUnits: number;
   readonly #buffers: Uint8Array[] = [];
   readonly #copies = new Set<Promise<void>>();
   #cursor = 0;
   #enabled = false;
   #pausedUntilMs = 0;
-  #failedReads = 0;
+  /** How often blocks could not be read that are still to be copied. */
+  readonly #failedReads = new Map<number, number>();
   #guestRequests = 0;
 
   constructor(options: ResyncOptions) {
@@ -88,9 +101,9 @@ export class Resync {
     this.#stale = new StaleMap(views);
     this.#lock = new IntervalLock(views);
     this.#counters = views.counters.subarray(replicatorCounters(views));
-    this.#limitUnits = Math.floor(pool.capacityUnits * 3 / 4);
-    const runUnits = Math.min(RUN_BYTES / pool.unitBytes, Math.floor(pool.capacityUnits / 4));
-    this.#runChunks = Math.max(1, Math.floor(runUnits / this.#stale.chunkBlocks));
+    this.#limitUnits = Math.floor(pool.capacityUnits / 2);
+    const units = Math.min(STRETCH_BYTES / pool.unitBytes, Math.floor(pool.capacityUnits / 4));
+    this.#stretchChunks = Math.max(1, Math.floor(units / this.#stale.chunkBlocks));
   }
 
   get staleChunks(): number {
@@ -110,14 +123,14 @@ export class Resync {
   /** Begins as many copies as pace, pool and concurrency allow, and goes on by itself when they end. */
   pump(): void {
     this.#enabled = true;
-    const { concurrency, clock, pace } = this.#options;
+    const { concurrency, clock, pace, pool } = this.#options;
     while (this.#copies.size < concurrency) {
       const nowMs = clock.nowMs();
       if (nowMs < this.#pausedUntilMs || pace.delayMs(nowMs) > 0) return;
-      const run = this.#next();
-      if (run === null) return;
-      pace.began(nowMs, run.blocks * this.#options.pool.unitBytes);
-      this.#begin(run);
+      const stretch = this.#next();
+      if (stretch === null) return;
+      pace.began(nowMs, stretch.blocks * pool.unitBytes);
+      this.#begin(stretch);
     }
   }
 
@@ -132,8 +145,8 @@ export class Resync {
     await Promise.all(this.#copies);
   }
 
-  #begin(run: Run): void {
-    const copy = this.#copy(run).finally(() => {
+  #begin(stretch: Stretch): void {
+    const copy = this.#copy(stretch).finally(() => {
       this.#copies.delete(copy);
       if (this.#enabled) this.pump();
       this.#options.onProgress();
@@ -141,8 +154,8 @@ export class Resync {
     this.#copies.add(copy);
   }
 
-  /** The next run whose lock could be had at once: locked, its bits cleared. Null: none now. */
-  #next(): Run | null {
+  /** The next stretch whose lock could be had at once: locked, its bits cleared. Null: none now. */
+  #next(): Stretch | null {
     const stale = this.#stale;
     let wrapped = false;
     while (true) {
@@ -153,89 +166,119 @@ export class Resync {
         this.#cursor = 0;
         continue;
       }
-      const chunks = stale.runLength(chunk, this.#failedReads > 0 ? 1 : this.#runChunks);
-      const run = {
-        chunk,
-        chunks,
-        firstBlock: stale.firstBlock(chunk),
-        blocks: stale.blocksOf(chunk, chunks),
-      };
-      if (!this.#hasRoom(run)) break;
-      this.#cursor = chunk + chunks;
-      if (!this.#lock.tryLock(run.firstBlock, run.blocks)) continue;
-      stale.take(chunk, chunks);
-      return run;
+      const runs = this.#staleRuns(chunk);
+      const last = runs[runs.length - 1];
+      const stretch = this.#stretch(runs);
+      if (!this.#hasRoom(stretch)) break;
+      this.#cursor = last.first + last.count;
+      if (!this.#lock.tryLock(stretch.firstBlock, stretch.blocks)) continue;
+      for (const { first, count } of runs) stale.take(first, count);
+      return stretch;
     }
     this.#pausedUntilMs = this.#options.clock.nowMs() + RETRY_MS;
     return null;
   }
 
-  #hasRoom(run: Run): boolean {
-    const used = this.#options.pool.usedUnits();
-    if (used === 0 && this.#copies.size === 0) return true;
-    const planned = this.#copies.size * this.#runChunks * this.#stale.chunkBlocks;
-    return used + planned + run.blocks <= this.#limitUnits;
+  /** Runs of stale chunks from `chunk` on, as far as one stretch reaches. */
+  #staleRuns(chunk: number): BlockRun[] {
+    const end = chunk + this.#stretchChunks;
+    const runs: BlockRun[] = [];
+    for (let first = chunk; first >= 0 && first < end;) {
+      const count = this.#stale.runLength(first, end - first);
+      // Another room marks meanwhile, nobody else clears: what was found stale still is.
+      runs.push({ first, count });
+      first = this.#stale.next(first + count);
+    }
+    return runs;
   }
 
-  async #copy(run: Run): Promise<void> {
+  #stretch(chunks: readonly BlockRun[]): Stretch {
+    const map = this.#stale;
+    const firstBlock = map.firstBlock(chunks[0].first);
+    const stale = chunks.map(({ first, count }) => ({
+      first: map.firstBlock(first) - firstBlock,
+      count: map.blocksOf(first, count),
+    }));
+    const last = stale[stale.length - 1];
+    return {
+      firstBlock,
+      blocks: last.first + last.count,
+      stale,
+      staleBlocks: stale.reduce((sum, { count }) => sum + count, 0),
+      staleChunks: chunks.reduce((sum, { count }) => sum + count, 0),
+    };
+  }
+
+  #hasRoom(stretch: Stretch): boolean {
+    const used = this.#options.pool.usedUnits();
+    if (used === 0 && this.#copies.size === 0) return true;
+    const planned = this.#copies.size * this.#stretchChunks * this.#stale.chunkBlocks;
+    return used + planned + stretch.staleBlocks <= this.#limitUnits;
+  }
+
+  async #copy(stretch: Stretch): Promise<void> {
     const { clock, pace, pool } = this.#options;
     const sinceMs = clock.nowMs();
     const buffer = this.#buffers.pop() ?? this.#newBuffer();
     let placed = false;
+    let retryMs = RETRY_MS;
     try {
       await hit("resync.before-read");
-      const bytes = buffer.subarray(0, run.blocks * pool.unitBytes);
-      const readable = await this.#read(run, bytes);
+      const bytes = buffer.subarray(0, stretch.blocks * pool.unitBytes);
+      const { readable, failed } = await this.#read(stretch, bytes);
       await hit("resync.after-read");
-      placed = readable !== null && this.#place(run, bytes, readable);
+      placed = this.#place(stretch.firstBlock, bytes, readable);
+      if (placed) this.#markAgain(stretch.firstBlock, failed);
+      if (failed.length > 0) retryMs = READ_RETRY_MS;
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error; // of a failpoint
     } finally {
-      if (!placed) this.#stale.mark(run.firstBlock, run.blocks);
-      this.#stale.settle(run.chunks);
-      this.#unlock(run);
+      if (!placed) this.#markAgain(stretch.firstBlock, stretch.stale);
+      this.#stale.settle(stretch.staleChunks);
+      this.#unlock(stretch);
       this.#buffers.push(buffer);
     }
-    if (placed) this.#counters[COUNTER.resyncedBytes] += run.blocks * pool.unitBytes;
-    else this.#pausedUntilMs = clock.nowMs() + (this.#failedReads > 0 ? READ_RETRY_MS : RETRY_MS);
+    if (placed) this.#counters[COUNTER.resyncedBytes] += stretch.staleBlocks * pool.unitBytes;
+    if (!placed || retryMs > RETRY_MS) this.#pausedUntilMs = clock.nowMs() + retryMs;
     pace.ended(clock.nowMs(), clock.nowMs() - sinceMs, this.#guestIsBusy());
   }
 
-  /** Null when the read failed and is to be repeated; else the runs of blocks that were read. */
-  async #read(run: Run, bytes: Uint8Array): Promise<readonly BlockRun[] | null> {
+  /** The stale blocks that were read, and those that are to be tried again. */
+  async #read(stretch: Stretch, bytes: Uint8Array): Promise<StretchRead> {
     const { source, pool } = this.#options;
-    const unit = pool.unitBytes;
     try {
-      await source.readInto(run.firstBlock * unit, bytes);
-      this.#failedReads = 0;
-      return [{ first: 0, count: run.blocks }];
+      await source.readInto(stretch.firstBlock * pool.unitBytes, bytes);
+      return { readable: stretch.stale, failed: [] };
     } catch (error) {
       this.#counters[COUNTER.resyncErrors]++;
-      if (++this.#failedReads < RUN_READS) return null;
-      return await this.#readEach(run, bytes, error);
+      return await this.#readEach(stretch, bytes, error);
     }
   }
 
   /** What a drive can't read has no content that a replica could miss: it keeps what it has. */
-  async #readEach(run: Run, bytes: Uint8Array, cause: unknown): Promise<readonly BlockRun[]> {
+  async #readEach(stretch: Stretch, bytes: Uint8Array, cause: unknown): Promise<StretchRead> {
     const { source, pool, onUnreadable } = this.#options;
     const unit = pool.unitBytes;
     const readable: BlockRun[] = [];
-    for (let k = 0; k < run.blocks; k++) {
-      const block = run.firstBlock + k;
+    const failed: BlockRun[] = [];
+    for (const k of stretch.stale.flatMap(({ first, count }) => range(first, count))) {
+      const block = stretch.firstBlock + k;
       try {
         await source.readInto(block * unit, bytes.subarray(k * unit, (k + 1) * unit));
+        this.#failedReads.delete(block);
         readable.push({ first: k, count: 1 });
       } catch {
-        onUnreadable(block, cause);
+        const tries = (this.#failedReads.get(block) ?? 0) + 1;
+        this.#failedReads.set(block, tries);
+        if (tries < BLOCK_READS) failed.push({ first: k, count: 1 });
+        else onUnreadable(block, cause);
       }
     }
-    this.#failedReads = 0;
-    return readable;
+    return { readable, failed };
   }
 
   /** Puts what was read into the ring: zeros as ranges, the rest as it is. False: no room. */
-  #place(run: Run, bytes: Uint8Array, readable: readonly BlockRun[]): boolean {
+  #place(firstBlock: number, bytes: Uint8Array, readable: readonly BlockRun[]): boolean {
     const { pool } = this.#options;
     const unit = pool.unitBytes;
     const runs = readable.flatMap((span) => zeroRuns(bytes, unit, span));
@@ -244,7 +287,7 @@ export class Resync {
     if (!pool.reserve(units)) return false;
     let position = pool.reservedAt;
     for (const { zero, first, count } of runs) {
-      const block = run.firstBlock + first;
+      const block = firstBlock + first;
       if (zero) {
         pool.publish(position, ENTRY_ZERO, block, count);
       } else {
@@ -257,14 +300,18 @@ export class Resync {
     return true;
   }
 
-  #unlock(run: Run): void {
-    this.#lock.unlock(run.firstBlock, run.blocks);
+  #markAgain(firstBlock: number, runs: readonly BlockRun[]): void {
+    for (const { first, count } of runs) this.#stale.mark(firstBlock + first, count);
+  }
+
+  #unlock({ firstBlock, blocks }: Stretch): void {
+    this.#lock.unlock(firstBlock, blocks);
     if (Atomics.load(this.#options.views.words, WORD.lockWaiters) > 0) this.#options.wakeQueues();
   }
 
   #newBuffer(): Uint8Array {
     const { allocate, pool } = this.#options;
-    return allocate(this.#runChunks * this.#stale.chunkBlocks * pool.unitBytes);
+    return allocate(this.#stretchChunks * this.#stale.chunkBlocks * pool.unitBytes);
   }
 
   /** Whether the guest had requests served since this was last asked. */
@@ -275,4 +322,8 @@ export class Resync {
     this.#guestRequests = requests;
     return busy;
   }
+}
+
+function range(first: number, count: number): number[] {
+  return Array.from({ length: count }, (_, k) => first + k);
 }

@@ -51,8 +51,9 @@ export const WORD = {
 } as const;
 const SINGLE_WORDS = 12 * CACHE_LINE_WORDS;
 
-/** Granule of the stale map, unless the replica's data block is larger. */
-const CHUNK_BYTES = 64 * KiB;
+/** The stale map has a bit per block, where that takes no more than 16 MiB; its chunks grow up to 64 KiB. */
+const CHUNKS_MAX = 2 ** 27;
+const CHUNK_BYTES_MAX = 64 * KiB;
 
 /** Words of each queue; add `queueWord(qid)`. */
 export const QUEUE_WORD = {
@@ -95,6 +96,8 @@ export interface SharedShape {
   /** Granule of the write-intent map. */
   readonly regionBytes: number;
   readonly deviceSizeBytes: number;
+  /** Replica blocks per chunk of the stale map; for tests of what large devices have. */
+  readonly chunkBlocksMin?: number;
 }
 
 /** Byte offsets of the areas, and the sizes that follow from the shape. */
@@ -138,7 +141,14 @@ export function sharedLayout(shape: SharedShape): SharedLayout {
   const stagingOffset = alignUp(intentOffset + intentPages * INTENT_BYTES_PER_PAGE, PAGE);
   const deviceBlocks = Math.ceil(shape.deviceSizeBytes / unitBytes);
   // A copy of a chunk must fit beside what else is in the pool.
-  const chunkBlocks = Math.max(1, Math.min(CHUNK_BYTES / unitBytes, Math.floor(poolUnits / 4)));
+  const chunkBlocks = Math.max(
+    1,
+    Math.min(
+      shape.chunkBlocksMin ?? 2 ** Math.ceil(Math.log2(deviceBlocks / CHUNKS_MAX)),
+      CHUNK_BYTES_MAX / unitBytes,
+      Math.floor(poolUnits / 4),
+    ),
+  );
   const staleOffset = stagingOffset + intentPages * PAGE;
   const staleBytes = Math.ceil(deviceBlocks / chunkBlocks / 32) * 4;
   const descriptorsOffset = alignUp(staleOffset + staleBytes, PAGE);

@@ -69,13 +69,13 @@ export class Pool {
 
   // ---- queues ----
 
-  /** Reserves `units` units; false when more than `limitUnits` would then be in use. */
-  reserve(units: number, limitUnits = this.capacityUnits): boolean {
+  /** Reserves `units` units; false when the pool has no room for them. */
+  reserve(units: number): boolean {
     const words = this.#words;
     for (;;) {
       const head = Atomics.load(words, WORD.poolHead);
       const used = this.distance(Atomics.load(words, WORD.poolTail), head);
-      if (used + units > limitUnits) return false;
+      if (used + units > this.capacityUnits) return false;
       const next = this.advance(head, units);
       if (Atomics.compareExchange(words, WORD.poolHead, head, next) === head) {
         this.reservedAt = head;

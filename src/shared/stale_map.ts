@@ -1,4 +1,5 @@
-// Which parts of the device the ring never got: one bit per chunk of 64 KiB, and their number.
+// Which parts of the device the ring never got: one bit per chunk, and their number. A chunk is one
+// replica block; on devices of more than 2^27 blocks (512 GiB of 4 KiB) a power of two, up to 64 KiB.
 //
 // A chunk is stale from when a write to it was not captured (the pool was full, replication paused,
 // the device just started with dirty regions) until resync has put its bytes into the ring. The map is

@@ -89,7 +89,6 @@ Deno.test("a replica in a black hole costs the guest nothing, and is equal after
       const peakMib = Number(lines.find((line) => line.startsWith("peak"))?.slice(5));
       assert(peakMib <= POOL_MIB + OVERHEAD_MIB, `the daemon took ${peakMib} MiB`);
       assertEquals(lines.at(-1), "equal");
-      console.log(`p99 ${healthyUs} us healthy, ${outageUs} us in the outage; peak ${peakMib} MiB`);
     },
     {
       primaryMib: 192,

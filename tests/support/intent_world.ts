@@ -95,6 +95,7 @@ export class IntentWorld {
       poolBytes: (2 * (IO_UNITS + 2) + random.below(40)) * UNIT,
       regionBytes: regionUnits * UNIT,
       deviceSizeBytes: this.#units * UNIT,
+      chunkBlocksMin: 16,
     });
     this.views = sharedViews(allocateShared(layout), layout);
     this.map = new IntentMap(this.views);
@@ -279,7 +280,7 @@ export class IntentWorld {
       const first = stale.firstBlock(chunk);
       const count = stale.blocksOf(chunk, 1);
       if (!this.#lock.tryLock(first, count)) return;
-      if (pool.reserve(1, pool.capacityUnits)) {
+      if (pool.reserve(1)) {
         stale.take(chunk, 1);
         pool.publish(pool.reservedAt, ENTRY_ZERO, first, count);
         stale.settle(1);

@@ -15,6 +15,7 @@ function newViews(deviceBlocks: number, poolUnits = 64) {
     poolBytes: poolUnits * UNIT,
     regionBytes: 16 * UNIT,
     deviceSizeBytes: deviceBlocks * UNIT,
+    chunkBlocksMin: 16,
   });
   return sharedViews(allocateShared(layout), layout);
 }
