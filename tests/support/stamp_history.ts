@@ -1,10 +1,10 @@
 // Checks a replica and a primary against what tests/e2e/programs/stamp_writer.ts wrote in the guest.
 
 import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
+import { listCheckpoints } from "../../src/replica/inode_reader.ts";
 import { openObjectStore } from "../../src/replica/open.ts";
 import { parseReplicaUri } from "../../src/replica/replica_uri.ts";
 import { ONE_SHOT_RETRY } from "../../src/replica/retry_store.ts";
-import { parseSegmentKey } from "../../src/format/segment.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { BLOCK, StampChecker, type StampShape } from "./stamps.ts";
 
@@ -26,16 +26,6 @@ export function readHistory(folder: string): { history: StampHistory; checker: S
   return { history, checker: new StampChecker(history.shape, logs) };
 }
 
-/** Numbers of the committed checkpoints of a replica in a directory, ascending. */
-async function checkpointsOf(directory: string, lastCno: number): Promise<number[]> {
-  const cnos: number[] = [];
-  for await (const { name } of Deno.readDir(directory)) {
-    const cno = parseSegmentKey(name);
-    if (cno !== null && cno <= lastCno) cnos.push(cno);
-  }
-  return cnos.sort((a, b) => a - b);
-}
-
 export interface ReplicaVerdict {
   readonly checkpoints: number;
   /** Stamped writes that the newest checkpoint holds. */
@@ -54,10 +44,10 @@ export async function checkReplica(
   const store = await openObjectStore(location, { access: "read", retry: ONE_SHOT_RETRY });
   try {
     const newest = await HyperfileReader.open(store);
-    const cnos = await checkpointsOf(directory, newest.cno);
+    const checkpoints = await Array.fromAsync(listCheckpoints(store));
     const image = new Uint8Array(history.shape.blocks * BLOCK);
     let held = 0;
-    for (const cno of cnos) {
+    for (const { cno } of checkpoints) {
       const reader = await HyperfileReader.open(store, { cno });
       await reader.read(0, image);
       held = checker.check(image);
@@ -66,7 +56,7 @@ export async function checkReplica(
     for (let at = 0; at < head.length; at += 16 << 20) {
       await newest.read(at, head.subarray(at, Math.min(at + (16 << 20), head.length)));
     }
-    return { checkpoints: cnos.length, held, head };
+    return { checkpoints: checkpoints.length, held, head };
   } finally {
     await store.close();
   }

@@ -43,3 +43,25 @@ peak_mib() {
   awk '/VmHWM/ { peak = $2 } /RssFile/ { file = $2 } END { print int((peak - file) / 1024) }' \
     "/proc/$(daemon)/status"
 }
+
+# logging: waits until the daemon that was added last says that primary and replica are equal.
+logging() {
+  local log=/run/hyper-io-replica/$UUID.log
+  for _ in $(seq 600); do
+    awk '/Replica attached/ { ok = /startup=attached/ }
+      /Replication mode/ { ok = /mode=logging$/ } END { exit !ok }' "$log" && return
+    sleep .1
+  done
+  fail "no return to logging"
+}
+
+# dirty_regions PRIMARY: how many regions its dirty map names.
+dirty_regions() { io inspect "$1" --json | sed -n 's/.*"setRegions": \([0-9]*\).*/\1/p' | head -n 1; }
+
+# counter NAME: of device 0.
+counter() { io stats -n 0 --json | sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p"; }
+
+# log_ms PATTERN: time of the last line of the daemon's log that has it, milliseconds.
+log_ms() {
+  date -d "$(grep "$1" "/run/hyper-io-replica/$UUID.log" | tail -n 1 | cut -d ' ' -f 1)" +%s%3N
+}
