@@ -9,7 +9,8 @@ import {
   NULL_DEVICE_BYTES,
   type NullTarget,
 } from "./config.ts";
-import type { CountersReport, StatsReport, StatusReport } from "./control/protocol.ts";
+import { usageError } from "./base/errors.ts";
+import type { CountersReport, ModeReport, StatsReport, StatusReport } from "./control/protocol.ts";
 import { RateMeter } from "./control/rate_meter.ts";
 import type { DeviceParameters, DeviceProgress, RunningDevice } from "./control/running_device.ts";
 import { UblkDevice } from "./device.ts";
@@ -51,6 +52,14 @@ class BareDevice implements RunningDevice {
 
   get parameters(): DeviceParameters {
     return this.#device.parameters;
+  }
+
+  setMode(): Promise<ModeReport> {
+    return Promise.reject(
+      usageError("Cannot set the mode: the device has no replica", {
+        hint: "Modes are those of a device that was added by add io-replica.",
+      }),
+    );
   }
 
   async stop(onProgress?: (progress: DeviceProgress) => void): Promise<void> {

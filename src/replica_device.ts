@@ -2,12 +2,14 @@
 
 import deno from "../deno.json" with { type: "json" };
 import { systemClock } from "./base/clock.ts";
+import { ReplicaError, usageError } from "./base/errors.ts";
 import { formatSize } from "./base/units.ts";
 import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
 import type {
   CheckpointReport,
   CountersReport,
   LagReport,
+  ModeReport,
   PoolReport,
   ResyncReport,
   StatsReport,
@@ -21,6 +23,7 @@ import type {
   RunningDevice,
 } from "./control/running_device.ts";
 import { UblkDevice } from "./device.ts";
+import { stepTowards, type WantedMode } from "./replication/wanted_mode.ts";
 import { countersReport, throughputReport } from "./control/device_report.ts";
 import { ReplicaTarget } from "./replica_target.ts";
 import {
@@ -71,6 +74,22 @@ class ReplicaDevice implements RunningDevice {
 
   get parameters(): DeviceParameters {
     return this.#device.parameters;
+  }
+
+  async setMode(wanted: WantedMode): Promise<ModeReport> {
+    if (this.#stopping) {
+      throw new ReplicaError("unavailable", "Cannot set the mode: the device is stopping");
+    }
+    const { replicator, mode, lastError } = this.#target.state;
+    if (replicator === "detached" || replicator === "failed" || mode === "detached") {
+      throw usageError(
+        `Cannot set the mode: replication has ended: ${lastError?.message ?? "unknown"}`,
+        { hint: "Stop the device and add it again: the start resyncs what the replica lacks." },
+      );
+    }
+    const { order, note } = stepTowards(mode, wanted);
+    if (order === null) return { mode: this.#mode(), note };
+    return { mode: await this.#target.order(order), note };
   }
 
   async stop(onProgress?: (progress: DeviceProgress) => void): Promise<void> {

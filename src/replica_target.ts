@@ -20,6 +20,7 @@ import { PrimaryMetadata } from "./primary/metadata.ts";
 import type { QueueTarget } from "./queue/room.ts";
 import { checkpointBatchBlocks, checkpointLimits } from "./replication/checkpoint_policy.ts";
 import type { Mode } from "./replication/mode.ts";
+import type { ModeOrder } from "./replication/wanted_mode.ts";
 import type { ReplicatorNews } from "./replicator/room_options.ts";
 import { captureWrites } from "./shared/capture_mode.ts";
 import { REPLICATOR_COUNTER, replicatorCounters } from "./shared/counters.ts";
@@ -217,6 +218,13 @@ export class ReplicaTarget implements Target {
       waitsForRoom: this.#target.congestion === "block",
       dirtyMap: intents.place,
     };
+  }
+
+  /** Passes an order on; resolves when it is carried out and what it makes of the primary is durable. */
+  async order(order: ModeOrder): Promise<Mode> {
+    const mode = await this.#needRunning().handle.order(order);
+    await this.#marks.settled();
+    return mode;
   }
 
   /** From here on a replica that is away does not hold requests back for ever. */

@@ -10,7 +10,8 @@
 import { messageOf, ReplicaError } from "../base/errors.ts";
 import { roomLog } from "../base/log.ts";
 import type { DeviceConfig } from "../config.ts";
-import type { PingReport, StatsReport, StatusReport } from "../control/protocol.ts";
+import type { ModeReport, PingReport, StatsReport, StatusReport } from "../control/protocol.ts";
+import type { WantedMode } from "../replication/wanted_mode.ts";
 import { processStart, removeState, writeState } from "../control/run_directory.ts";
 import type { DeviceProgress, RunningDevice } from "../control/running_device.ts";
 import { type ControlHandler, ControlServer } from "../control/server.ts";
@@ -183,6 +184,12 @@ class Daemon implements ControlHandler {
 
   stats(): StatsReport {
     return this.#started().stats();
+  }
+
+  async setMode(wanted: WantedMode): Promise<ModeReport> {
+    const report = await this.#started().setMode(wanted);
+    this.#log.info("Mode set by request", { wanted, mode: report.mode });
+    return report;
   }
 
   async stop(onProgress: (progress: DeviceProgress) => void): Promise<void> {

@@ -19,11 +19,6 @@ function laterCommand(name: string, summary: string, hint?: string): Command {
 
 export const laterCommands: readonly Command[] = [
   laterCommand(
-    "mode",
-    "Show or set the replication mode",
-    'The mode is always "logging" here; "status" shows it.',
-  ),
-  laterCommand(
     "checkpoint",
     "Cut, list and delete checkpoints",
     'A checkpoint is cut every second while there are writes, and by "stop"; "inspect" lists them.',

@@ -16,6 +16,7 @@ import { laterCommands } from "./later.ts";
 import { listCommand } from "./list.ts";
 import { buildProgram, parseCommandLine, type ProgramTexts } from "./program.ts";
 import { exitCodeOf, formatError } from "./report.ts";
+import { modeCommand } from "./mode.ts";
 import { statsCommand } from "./stats.ts";
 import { statusCommand } from "./status.ts";
 import { stopCommand } from "./stop.ts";
@@ -28,7 +29,7 @@ const TEXTS: ProgramTexts = {
   commands: [
     ["Devices:", [formatCommand, addCommand, delCommand, listCommand, stopCommand]],
     ["Watching:", [statusCommand, statsCommand, featuresCommand]],
-    ["Replicas:", [exportCommand, inspectCommand]],
+    ["Replicas:", [modeCommand, exportCommand, inspectCommand]],
     ["Not in this version (refused):", laterCommands],
   ],
   notes: `Sizes take B, KiB, MiB, GiB and TiB; K, M, G and T mean the same binary units.

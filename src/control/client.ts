@@ -8,6 +8,7 @@ import { checkSocketPath } from "../config.ts";
 import { LineConnection, TooSlowError } from "./line_connection.ts";
 import {
   encodeLine,
+  type ModeReport,
   parseResponse,
   type PingReport,
   type Request,
@@ -15,6 +16,7 @@ import {
   type StatsReport,
   type StatusReport,
 } from "./protocol.ts";
+import type { WantedMode } from "../replication/wanted_mode.ts";
 import type { DeviceProgress } from "./running_device.ts";
 
 /** Why nobody was reached: no such socket, nobody listens on it, no answer in time, or else. */
@@ -54,6 +56,14 @@ export async function status(path: string, options?: CallOptions): Promise<Statu
 
 export async function stats(path: string, options?: CallOptions): Promise<StatsReport> {
   return await call(path, { command: "stats" }, options) as StatsReport;
+}
+
+export async function setMode(
+  path: string,
+  mode: WantedMode,
+  options?: CallOptions,
+): Promise<ModeReport> {
+  return await call(path, { command: "set-mode", mode }, options) as ModeReport;
 }
 
 /** Asks the daemon to stop its device; resolves when it is stopped. */

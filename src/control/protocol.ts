@@ -7,6 +7,8 @@
 //   → {"command":"stop"}
 //   ← {"progress":{"stage":"draining the pool","pendingBytes":8388608}}      any number of these
 //   ← {"ok":true,"result":{}}
+//   → {"command":"set-mode","mode":"pause"}
+//   ← {"ok":true,"result":{"mode":"paused","note":"…"}}
 //   → {"command":"fly"}
 //   ← {"ok":false,"error":{"kind":"usage","message":"…","hint":"…"}}
 //
@@ -14,6 +16,7 @@
 
 import { type ErrorReport, isErrorReport } from "../base/error_report.ts";
 import { dataError, usageError } from "../base/errors.ts";
+import { WANTED_MODES, type WantedMode } from "../replication/wanted_mode.ts";
 import type { DeviceProgress } from "./running_device.ts";
 
 /** Longest line of a request, without its newline. */
@@ -21,11 +24,21 @@ export const REQUEST_BYTES_MAX = 64 * 1024;
 /** Longest line of an answer. */
 export const RESPONSE_BYTES_MAX = 1024 * 1024;
 
-const COMMANDS = ["ping", "status", "stats", "stop"] as const;
+const PLAIN_COMMANDS = ["ping", "status", "stats", "stop"] as const;
+const COMMANDS = [...PLAIN_COMMANDS, "set-mode"] as const;
 
-export interface Request {
-  readonly command: typeof COMMANDS[number];
-}
+/** Fields besides the command. */
+const FIELDS: Readonly<Record<typeof COMMANDS[number], readonly string[]>> = {
+  "ping": [],
+  "status": [],
+  "stats": [],
+  "stop": [],
+  "set-mode": ["mode"],
+};
+
+export type Request =
+  | { readonly command: typeof PLAIN_COMMANDS[number] }
+  | { readonly command: "set-mode"; readonly mode: WantedMode };
 
 export interface PoolReport {
   readonly sizeBytes: number;
@@ -126,6 +139,14 @@ export interface StatsReport {
   readonly counters: Readonly<Record<string, number>>;
 }
 
+/** Answer to "set-mode". */
+export interface ModeReport {
+  /** The mode now; the names are those of a status. */
+  readonly mode: string;
+  /** What happens now, for the operator. */
+  readonly note: string;
+}
+
 /** Answer to "ping": who holds the socket. */
 export interface PingReport {
   readonly pid: number;
@@ -151,25 +172,41 @@ export function parseRequest(line: Uint8Array): Request {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw usageError("Cannot read the request: it is not a JSON object", { hint: FORM_HINT });
   }
-  const fields = value as Record<string, unknown>;
-  for (const [field, content] of Object.entries(fields)) {
-    if (field !== "command") {
-      throw usageError(`Cannot read the request: unknown field ${shorten(field)}`, {
-        hint: FORM_HINT,
-      });
-    }
-    if (typeof content !== "string") {
-      throw usageError('Cannot read the request: "command" is not text', { hint: FORM_HINT });
-    }
+  return requestOf(value as Record<string, unknown>);
+}
+
+function requestOf(fields: Record<string, unknown>): Request {
+  const given = fields.command;
+  if (given !== undefined && typeof given !== "string") {
+    throw usageError('Cannot read the request: "command" is not text', { hint: FORM_HINT });
   }
-  const command = COMMANDS.find((one) => one === fields.command);
-  if (command === undefined) {
-    const given = fields.command === undefined
-      ? "no command"
-      : `unknown command ${shorten(fields.command)}`;
-    throw usageError(`Cannot read the request: ${given}`, { hint: FORM_HINT });
+  const command = COMMANDS.find((one) => one === given);
+  const known = command === undefined ? ["command"] : ["command", ...FIELDS[command]];
+  const unknown = Object.keys(fields).find((field) => !known.includes(field));
+  if (unknown !== undefined) {
+    throw usageError(`Cannot read the request: unknown field ${shorten(unknown)}`, {
+      hint: FORM_HINT,
+    });
   }
-  return { command };
+  switch (command) {
+    case undefined: {
+      const what = given === undefined ? "no command" : `unknown command ${shorten(given)}`;
+      throw usageError(`Cannot read the request: ${what}`, { hint: FORM_HINT });
+    }
+    case "set-mode":
+      return { command, mode: wantedModeOf(fields.mode) };
+    default:
+      return { command };
+  }
+}
+
+function wantedModeOf(value: unknown): WantedMode {
+  const mode = WANTED_MODES.find((one) => one === value);
+  if (mode !== undefined) return mode;
+  throw usageError(
+    `Cannot read the request: "mode" is ${value === undefined ? "missing" : shorten(value)}`,
+    { hint: `It is one of ${WANTED_MODES.join(", ")}.` },
+  );
 }
 
 /** Reads one line of an answer; a data error when it is none. */

@@ -1,7 +1,8 @@
 // What the daemon (src/cli/daemon.ts) needs of a running device, whatever its target: src/device.ts
 // and the tests' fake device implement it.
 
-import type { StatusSource } from "./protocol.ts";
+import type { WantedMode } from "../replication/wanted_mode.ts";
+import type { ModeReport, StatusSource } from "./protocol.ts";
 
 /** What a device became, as `add` prints it: the kernel may grant fewer queues than were asked for. */
 export interface DeviceParameters {
@@ -43,6 +44,8 @@ export interface RunningDevice extends StatusSource {
    * what broke it. Pending while the device runs; resolves too once stop() is through.
    */
   readonly ended: Promise<void>;
+  /** Resolves when the mode is what was wanted, or leads there by itself. */
+  setMode(wanted: WantedMode): Promise<ModeReport>;
   /** Clean stop: drains, cuts the last checkpoint, removes the device. Later calls join the first. */
   stop(onProgress?: (progress: DeviceProgress) => void): Promise<void>;
 }

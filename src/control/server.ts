@@ -14,6 +14,7 @@ import { ping, UnreachableError } from "./client.ts";
 import { LineConnection, type LineLimits } from "./line_connection.ts";
 import {
   encodeLine,
+  type ModeReport,
   parseRequest,
   type PingReport,
   type Request,
@@ -24,12 +25,14 @@ import {
 } from "./protocol.ts";
 import { withRunDirectoryLock } from "./run_directory.ts";
 import type { DeviceProgress } from "./running_device.ts";
+import type { WantedMode } from "../replication/wanted_mode.ts";
 
 /** What the server asks of the daemon. */
 export interface ControlHandler {
   ping(): PingReport;
   status(): StatusReport;
   stats(): StatsReport;
+  setMode(wanted: WantedMode): Promise<ModeReport>;
   /** Resolves when the device is stopped. */
   stop(onProgress: (progress: DeviceProgress) => void): Promise<void>;
 }
@@ -143,6 +146,8 @@ export class ControlServer {
         return handler.status();
       case "stats":
         return handler.stats();
+      case "set-mode":
+        return await handler.setMode(request.mode);
       case "stop":
         await stopWithProgress(client, handler);
         return {};

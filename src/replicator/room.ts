@@ -18,7 +18,9 @@ import { probeStore } from "../replica/conditional_puts.ts";
 import { DAEMON_RETRY, ONE_SHOT_RETRY } from "../replica/retry_store.ts";
 import { UnsafeStore } from "../replica/unsafe_store.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
+import type { Mode } from "../replication/mode.ts";
 import { ResyncPace } from "../replication/resync_pace.ts";
+import type { ModeOrder } from "../replication/wanted_mode.ts";
 import { IntentMap } from "../shared/intent_map.ts";
 import { type SharedViews, sharedViews } from "../shared/layout.ts";
 import { type AttachOptions, attachReplica, lookAtReplica, releaseSoon } from "./attach.ts";
@@ -154,18 +156,14 @@ export class ReplicatorRoom {
     this.#replicator?.abandon();
   }
 
-  /** From now on writes only mark their chunks. */
-  pause(): void {
-    this.#replicator?.pause();
-  }
-
-  resume(): void {
-    this.#replicator?.resume();
-  }
-
-  /** Copies the whole device. */
-  resyncAll(): void {
-    this.#replicator?.resyncAll();
+  /** Carries out what the operator wants; the mode that it led to. */
+  order(order: ModeOrder): Mode {
+    const replicator = this.#replicator;
+    if (!replicator) return "logging";
+    if (order === "pause") replicator.pause();
+    else if (order === "resume") replicator.resume();
+    else replicator.resyncAll();
+    return replicator.mode;
   }
 
   async close(): Promise<void> {

@@ -4,6 +4,8 @@
 import { errorOfReport } from "../base/error_report.ts";
 import { ReplicaError } from "../base/errors.ts";
 import type { LogConfig } from "../config.ts";
+import type { Mode } from "../replication/mode.ts";
+import type { ModeOrder } from "../replication/wanted_mode.ts";
 import type {
   ReplicatorReady,
   ReplicatorRoomEvents,
@@ -25,6 +27,9 @@ export class ReplicatorHandle {
   readonly #ready = Promise.withResolvers<ReplicatorReady>();
   readonly #ended = Promise.withResolvers<ReplicatorEnd>();
   readonly #events: ReplicatorRoomEvents;
+  /** Orders that the room has not answered yet, oldest first. */
+  #orders: PromiseWithResolvers<Mode>[] = [];
+  #isOver = false;
 
   constructor(room: ReplicatorRoomOptions, log: LogConfig, events: ReplicatorRoomEvents) {
     this.#events = events;
@@ -56,9 +61,16 @@ export class ReplicatorHandle {
     this.#post({ type: "abandon" });
   }
 
-  /** What the operator wants; nothing happens where the mode does not allow it. */
-  order(order: "pause" | "resume" | "resync-all"): void {
-    this.#post({ type: order });
+  /**
+   * What the operator wants; nothing happens where the mode does not allow it. Resolves to the mode
+   * that it led to, `onNews` having told of it before.
+   */
+  order(order: ModeOrder): Promise<Mode> {
+    if (this.#isOver) return Promise.reject(overError());
+    const answer = Promise.withResolvers<Mode>();
+    this.#orders.push(answer);
+    this.#post({ type: "order", order });
+    return answer.promise;
   }
 
   #post(message: ToReplicatorMessage): void {
@@ -72,6 +84,9 @@ export class ReplicatorHandle {
         return;
       case "news":
         this.#events.onNews(message.news);
+        return;
+      case "ordered":
+        this.#orders.shift()?.resolve(message.mode);
         return;
       case "stopped":
         this.#finish({ drained: message.drained });
@@ -89,5 +104,12 @@ export class ReplicatorHandle {
       end.error ?? new ReplicaError("closed", "Cannot start the replicator: it was stopped"),
     );
     this.#ended.resolve(end);
+    this.#isOver = true;
+    for (const order of this.#orders) order.reject(overError());
+    this.#orders = [];
   }
+}
+
+function overError(): ReplicaError {
+  return new ReplicaError("unavailable", "Cannot change the mode: replication has ended");
 }

@@ -2,6 +2,8 @@
 
 import type { ErrorReport } from "../base/error_report.ts";
 import type { LogConfig } from "../config.ts";
+import type { Mode } from "../replication/mode.ts";
+import type { ModeOrder } from "../replication/wanted_mode.ts";
 import type {
   ReplicatorNews,
   ReplicatorReady,
@@ -12,14 +14,16 @@ export type ToReplicatorMessage =
   | { readonly type: "start"; readonly room: ReplicatorRoomOptions; readonly log: LogConfig }
   /** No queue captures any more: drain the pool and end. */
   | { readonly type: "stop" }
-  /** What the operator wants; nothing happens where the mode does not allow it. */
-  | { readonly type: "pause" | "resume" | "resync-all" }
+  /** What the operator wants; nothing happens where the mode does not allow it. Answered by "ordered". */
+  | { readonly type: "order"; readonly order: ModeOrder }
   /** End at once. */
   | { readonly type: "abandon" };
 
 export type FromReplicatorMessage =
   | { readonly type: "ready"; readonly ready: ReplicatorReady }
   | { readonly type: "news"; readonly news: ReplicatorNews }
+  /** An order is carried out, with what came of it; one for each, in order. */
+  | { readonly type: "ordered"; readonly mode: Mode }
   /** The worker ends. `drained`: everything that was captured is on the replica. */
   | { readonly type: "stopped"; readonly drained: boolean }
   /** The room could not open, or broke; the worker ends. */

@@ -46,13 +46,7 @@ worker.onmessage = async function (event) {
     case "abandon":
       room?.abandon();
       return;
-    case "pause":
-      room?.pause();
-      return;
-    case "resume":
-      room?.resume();
-      return;
-    case "resync-all":
-      room?.resyncAll();
+    case "order":
+      if (room) worker.postMessage({ type: "ordered", mode: room.order(message.order) });
   }
 };

@@ -4,6 +4,7 @@
 import { reportOf } from "../../src/base/error_report.ts";
 import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "../../src/config.ts";
 import { ReplicaHandler } from "../../src/queue/replica_handler.ts";
+import type { Mode } from "../../src/replication/mode.ts";
 import { ReplicaTarget } from "../../src/replica_target.ts";
 import { ReplicatorRoom } from "../../src/replicator/room.ts";
 import type {
@@ -216,12 +217,14 @@ export class SimDaemon {
       ended: ended.promise,
       stop: () => this.#post(() => room.stop()),
       abandon: () => this.#post(() => room.abandon()),
-      order: (order) =>
+      order: (order) => {
+        const answer = Promise.withResolvers<Mode>();
         this.#post(() => {
-          if (order === "pause") room.pause();
-          else if (order === "resume") room.resume();
-          else room.resyncAll();
-        }),
+          const mode = room.order(order);
+          this.#post(() => answer.resolve(mode));
+        });
+        return answer.promise;
+      },
     };
   }
 

@@ -1,9 +1,10 @@
 // A device without a kernel: starts, reports and stops as it is told. For the daemon's tests.
 
-import { ReplicaError } from "../../src/base/errors.ts";
+import { ReplicaError, usageError } from "../../src/base/errors.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import type { DeviceConfig } from "../../src/config.ts";
-import type { StatsReport, StatusReport } from "../../src/control/protocol.ts";
+import { stepTowards, type WantedMode } from "../../src/replication/wanted_mode.ts";
+import type { ModeReport, StatsReport, StatusReport } from "../../src/control/protocol.ts";
 import type {
   DeviceParameters,
   DeviceProgress,
@@ -43,6 +44,7 @@ export class FakeDevice implements RunningDevice {
   readonly #config: DeviceConfig;
   readonly #behaviour: FakeBehaviour;
   readonly #end = Promise.withResolvers<void>();
+  #mode: "logging" | "forward-part" | "forward-full" | "paused" = "logging";
   #stopping: Promise<void> | undefined;
 
   constructor(config: DeviceConfig, behaviour: FakeBehaviour) {
@@ -80,6 +82,17 @@ export class FakeDevice implements RunningDevice {
     this.#end.resolve();
   }
 
+  setMode(wanted: WantedMode): Promise<ModeReport> {
+    if (this.#config.target.type !== "replica") {
+      return Promise.reject(usageError("Cannot set the mode: the device has no replica"));
+    }
+    const { order, note } = stepTowards(this.#mode, wanted);
+    if (order === "pause") this.#mode = "paused";
+    if (order === "resume") this.#mode = "forward-part";
+    if (order === "resync-all") this.#mode = "forward-full";
+    return Promise.resolve({ mode: this.#mode, note });
+  }
+
   stats(): StatsReport {
     return { takenMs: Date.now(), counters: { reads: 12, writes: 34 } };
   }
@@ -91,7 +104,7 @@ export class FakeDevice implements RunningDevice {
       uuid: target.type === "replica" ? target.uuid : null,
       device: this.parameters.path,
       target: target.type,
-      mode: "logging",
+      mode: this.#mode,
       pid: Deno.pid,
       startedMs: Date.now() - 5000,
       deviceSizeBytes: this.parameters.sizeBytes,

@@ -56,6 +56,10 @@ const COMMAND_LINES: readonly Row[] = [
     ["list", "--log-file", "/nonexistent/x.log"],
     'Cannot open the log file "/nonexistent/x.log": No such file',
   ],
+  [["mode"], "no command is given"],
+  [["mode", "set"], "missing required argument 'mode'"],
+  [["mode", "set", "paused"], 'Cannot set the mode "paused": there is no such mode to set'],
+  [["mode", "set", "pause", "-n", "9"], "Cannot find device 9"],
 ];
 
 const NUMBERS_AND_SIZES: readonly Row[] = [
@@ -136,7 +140,6 @@ const LATER: readonly Row[] = [
   [["recover", "-n", "0"], 'Cannot run "recover"'],
   [["restore", "--at", "3"], 'Use "export --at CNO"'],
   [["verify"], 'Cannot run "verify"'],
-  [["mode", "get"], 'Cannot run "mode"'],
   [["checkpoint"], 'Cannot run "checkpoint"'],
 ];
 

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertRejects } from "../../support/assert.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
-import { ping, status, stop } from "../../../src/control/client.ts";
+import { ping, setMode, status, stop } from "../../../src/control/client.ts";
 import { type ControlHandler, ControlServer } from "../../../src/control/server.ts";
 import type { StatsReport, StatusReport } from "../../../src/control/protocol.ts";
 
@@ -38,6 +38,9 @@ class Handler implements ControlHandler {
   }
   stats(): StatsReport {
     throw new Error("a bug in a handler");
+  }
+  setMode(wanted: string) {
+    return Promise.resolve({ mode: wanted, note: "" });
   }
   stop(onProgress: (progress: { stage: string }) => void): Promise<void> {
     onProgress({ stage: "draining" });
@@ -87,6 +90,7 @@ Deno.test("ControlServer answers requests, several on one connection", async () 
   assertEquals(answers.map((line) => JSON.parse(line).ok), [true, true, true]);
   assertEquals((await ping(place.socket)).pid, Deno.pid);
   assertEquals((await status(place.socket)).device, "/dev/ublkb3");
+  assertEquals((await setMode(place.socket, "pause")).mode, "pause");
 });
 
 Deno.test("ControlServer makes its socket with mode 0600 and removes it", async () => {
@@ -118,6 +122,11 @@ Deno.test("ControlServer answers malformed requests with an error and lives on",
     ['{"command":5}\n', '"command" is not text'],
     ['{"command":["stop"]}\n', '"command" is not text'],
     ['{"command":"ping","x":1}\n', 'unknown field "x"'],
+    ['{"command":"stop","mode":"pause"}\n', 'unknown field "mode"'],
+    ['{"command":"set-mode"}\n', '"mode" is missing'],
+    ['{"command":"set-mode","mode":"paused"}\n', '"mode" is "paused"'],
+    ['{"command":"set-mode","mode":["pause"]}\n', '"mode" is ["pause"]'],
+    ['{"command":"set-mode","mode":"pause","x":1}\n', 'unknown field "x"'],
     ['{"__proto__":{"command":"stop"}}\n', 'unknown field "__proto__"'],
     [`{"${"k".repeat(5000)}":1}\n`, "unknown field"],
     [new Uint8Array([0xff, 0xfe, 0x0a]), "it is not valid UTF-8"],
