@@ -181,9 +181,14 @@ export class PrimaryMetadata {
 
   /** Appends one commit; durable when it resolves. After an error the call may be repeated. */
   appendFlushLog(entry: FlushEntry): Promise<void> {
+    invariant(entry.cno > (this.lastFlush?.cno ?? -1), "checkpoint numbers grow");
+    return this.beginFlushLog(entry);
+  }
+
+  /** Appends a record that says where the replica stands, wherever that is. */
+  beginFlushLog(entry: FlushEntry): Promise<void> {
     return this.#exclusively(async () => {
       const last = this.lastFlush;
-      invariant(entry.cno > (last?.cno ?? -1), "checkpoint numbers grow");
       const sequence = (last?.sequence ?? 0) + 1;
       const unknown = { ringPosition: 0, inodeEtag: "", segmentEtag: "" };
       const record = { ...unknown, ...entry, uuid: this.#superblock.uuid, sequence };

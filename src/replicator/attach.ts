@@ -5,7 +5,7 @@
 //   claim    src/replica/claim.ts: from here on nobody else publishes
 //   decide   once more, on what the claim has left behind
 //   open     the writer: our own last commit, cut short by a crash, is adopted
-//   record   what was adopted goes to the flush log; then the superblock says "held"
+//   record   where the replica stands goes to the flush log; then the superblock says "held"
 //
 // A crash anywhere before "held" leaves a claim that the next start knows as its own; what it finds on
 // the replica it judges by the epoch of the last claim that was held, which is still recorded.
@@ -108,8 +108,13 @@ async function attachClaimed(
     nodeCacheBytes,
     signal,
   });
-  if (writer.lastCno > recordedCno) {
-    await metadata.appendFlushLog({
+  if (writer.lastCno !== recordedCno) {
+    // Told to go on from a replica that is not this primary's: until the copy is published, no start
+    // may take the two for equal because they stand at the same number.
+    if (startup.action === "forward-full" && metadata.superblock.state !== "formatted") {
+      await metadata.markDiverged(clock.wallMs());
+    }
+    await metadata.beginFlushLog({
       cno: writer.lastCno,
       committedBytes: 0,
       timeMs: clock.wallMs(),
