@@ -2,6 +2,7 @@
 // pool has no more or the checkpoint is full. The units stay taken, and their bytes in place, until
 // the replicator releases them after the commit: nothing is copied here.
 
+import { invariant } from "../base/assert.ts";
 import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
 import { Coalescer } from "../replication/coalesce.ts";
 import type { SharedViews } from "../shared/layout.ts";
@@ -56,7 +57,10 @@ export class Collector {
       const block = pool.startBlockAt(position);
       const count = pool.blockCountAt(position);
       const units = state === ENTRY_ZERO ? 1 : count;
-      if (!coalescer.fits(units)) break;
+      if (!coalescer.fits(units)) {
+        invariant(operations > 0, "a checkpoint can take any one entry");
+        break;
+      }
       if (state === ENTRY_ZERO) {
         coalescer.addZeroing(block, count);
       } else {

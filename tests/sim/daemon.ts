@@ -106,11 +106,12 @@ export class SimDaemon {
     const doorbells = this.#doorbells(views);
     const { drive, process, crash, bugs } = this.#options;
     const room = this.#target.queueTarget();
-    const dirtyMap = room.type === "replica" ? room.dirtyMap : null;
+    if (room.type !== "replica") violated("the target is a replica's");
+    const { dirtyMap, waitsForRoom } = room;
     for (const qid of doorbellFds) {
       const queue = bugs.queue({ qid, views, drive, process, crash });
       queue.serve(
-        new ReplicaHandler({ qid, queue, views, doorbells, waitsForRoom: true, dirtyMap }),
+        new ReplicaHandler({ qid, queue, views, doorbells, waitsForRoom, dirtyMap }),
       );
       this.queues.push(queue);
     }
@@ -193,7 +194,7 @@ export class SimDaemon {
       bugs.roomOptions(changed),
       {
         onNews: (news) => {
-          trace.add("news", news.state);
+          trace.add("news", news.state, news.mode);
           trace.note(news.error?.message ?? "");
           this.#post(() => events.onNews(news));
         },

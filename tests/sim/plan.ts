@@ -60,13 +60,15 @@ export function drawPlan(random: Prng): WorldPlan {
   const ioBlocks = 1 + random.below(4);
   const deviceBlocks = 24 + random.below(random.oneIn(3) ? 200 : 64);
   const preset = random.oneIn(2);
+  const poolUnits = 2 * (ioBlocks + 2) + random.below(random.oneIn(2) ? 24 : 160);
   return {
     queues: 1 + random.below(3),
     depth: 1 + random.below(6),
     deviceBlocks,
     regionBlocks: 1 + random.below(16),
-    poolUnits: 2 * (ioBlocks + 2) + random.below(random.oneIn(2) ? 24 : 160),
-    batchBlocks: ioBlocks + 2 + random.below(64),
+    poolUnits,
+    // Any one entry fits, a copy of resync as well.
+    batchBlocks: Math.max(ioBlocks + 2, 16, poolUnits >> 2) + random.below(64),
     maxAgeMs: random.pick([20, 100, 400]),
     intentGenerationMs: random.pick([0, 100, 3000]),
     congestion: random.oneIn(4) ? "block" : "resync",

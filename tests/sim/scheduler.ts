@@ -84,12 +84,12 @@ export class Scheduler {
     };
   }
 
-  /** Fires events until `done` says so; false when nothing is left or `limitMs` is reached. */
-  async run(done: () => boolean, limitMs: number): Promise<boolean> {
+  /** Fires events until `done` says so; false when nothing is left, or too many were fired. */
+  async run(done: () => boolean, limit: number): Promise<boolean> {
     await settle();
     while (!done()) {
       const event = this.#pop();
-      if (event === undefined || event.atMs > limitMs) return false;
+      if (event === undefined || this.fired === limit) return false;
       if (event.run === null || !event.process.alive) continue;
       this.nowMs = Math.max(this.nowMs, event.atMs);
       this.fired++;
