@@ -180,9 +180,9 @@ export class PrimaryMetadata {
   }
 
   /** Appends one commit; durable when it resolves. After an error the call may be repeated. */
-  appendFlushLog(entry: FlushEntry): Promise<void> {
+  async appendFlushLog(entry: FlushEntry): Promise<void> {
     invariant(entry.cno > (this.lastFlush?.cno ?? -1), "checkpoint numbers grow");
-    return this.beginFlushLog(entry);
+    await this.beginFlushLog(entry);
   }
 
   /** Appends a record that says where the replica stands, wherever that is. */
