@@ -63,6 +63,8 @@ Deno.test("a replica in a black hole costs the guest nothing, and is equal after
       --unix-socket /run/ioreplica --pool-size ${POOL_MIB}MiB || fail add
     load warm 5 >/dev/null
     load healthy 10
+    for try in $(seq 60); do [ "$(mode)" = logging ] && break; sleep 2; done
+    [ "$(mode)" = logging ] || { io status -n 0; io stats -n 0; cat /run/hyper-io-replica/*.log; fail "never logging"; }
     switch_hole
     load outage ${seconds}
     echo "mode $(mode)"
@@ -71,7 +73,8 @@ Deno.test("a replica in a black hole costs the guest nothing, and is equal after
     io export --replica ${root}/$uuid $direct -o /run/during.img --quiet || fail "export during"
     rm /run/during.img
     switch_hole
-    for try in $(seq 600); do [ "$(mode)" = logging ] && break; sleep 0.5; done
+    for try in $(seq 60); do [ "$(mode)" = logging ] && break; sleep 2; done
+    [ "$(mode)" = logging ] || { io status -n 0; io stats -n 0; cat /run/hyper-io-replica/*.log; fail "no logging"; }
     echo "mode $(mode)"
     stopped "after the outage"
     io export --replica ${root}/$uuid $direct -o /run/exported.img --quiet || fail export
