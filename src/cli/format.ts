@@ -54,6 +54,9 @@ export const formatCommand = defineCommand({
     force: flagOption("--force", {
       summary: "Format although the primary is already formatted or its file system loses its end",
     }),
+    acceptUnsafeStore: flagOption("--accept-unsafe-store", {
+      summary: "Use an S3 server without working conditional writes; add needs the option as well",
+    }),
     ...s3Options,
   },
   examples: [
@@ -65,6 +68,7 @@ export const formatCommand = defineCommand({
     "used as swap, held by another device or in use by a daemon; --force does not change that.",
   async run(ctx, values) {
     const s3 = s3ConfigOf(values);
+    const { acceptUnsafeStore } = values;
     const root = rootOf(values.replica, s3);
     const result = await formatPrimary({
       path: values.file,
@@ -74,7 +78,10 @@ export const formatCommand = defineCommand({
       dataBlockBytes: values.dataBlockSize,
       replicaRoot: root?.uri,
       force: values.force,
-    }, { clock: ctx.clock, replicaAt: (uri, card) => replicaAt(ctx, { uri, card, s3 }) });
+    }, {
+      clock: ctx.clock,
+      replicaAt: (uri, card) => replicaAt(ctx, { uri, card, s3, acceptUnsafeStore }),
+    });
     for (const note of result.notes) ctx.stderr.write(`note: ${note}\n`);
     ctx.stdout.write(values.json ? jsonOf(result) : `${formatLine(result)}\n`);
   },
@@ -98,11 +105,17 @@ function rootOf(text: string | undefined, s3: S3Config): ReplicaLocation | null 
 
 function replicaAt(
   ctx: Context,
-  { uri, card, s3 }: { uri: string; card: DeviceCard; s3: S3Config },
+  { uri, card, s3, acceptUnsafeStore }: {
+    uri: string;
+    card: DeviceCard;
+    s3: S3Config;
+    acceptUnsafeStore: boolean;
+  },
 ): NewReplica {
   const location = parseReplicaUri(uri, "--replica");
   return new NewReplica({
     card,
+    acceptUnsafeStore,
     openStore: () =>
       openObjectStore(location, {
         access: "create",

@@ -16,18 +16,23 @@ import {
   sameDevice,
 } from "../format/device_card.ts";
 import { INODE_KEY } from "../format/inode.ts";
-import { probeConditionalPuts } from "./conditional_puts.ts";
+import { probeStore } from "./conditional_puts.ts";
 import { HyperfileWriter } from "./hyperfile_writer.ts";
 import type { ObjectStore } from "./object_store.ts";
+import { UnsafeStore } from "./unsafe_store.ts";
 
 export interface NewReplicaOptions {
   readonly card: DeviceCard;
+  /** The operator accepted a store that does not honour conditions. */
+  readonly acceptUnsafeStore?: boolean;
   /** Opens the replica's root, which may be new, for writing. */
   openStore(): Promise<ObjectStore>;
 }
 
 export class NewReplica {
   readonly #options: NewReplicaOptions;
+  /** The store was asked, ignores conditions, and was accepted all the same. */
+  #unsafe = false;
   /** Objects that this run may have put: undo() takes them away again. */
   #made: string[] = [];
 
@@ -37,7 +42,11 @@ export class NewReplica {
 
   /** Makes sure that objects can be put there, under conditions; leaves no object behind. */
   check(): Promise<void> {
-    return this.#withStore((store) => probeConditionalPuts(store));
+    return this.#withStore(async (store) => {
+      const trouble = await probeStore(store);
+      if (trouble !== null && !this.#options.acceptUnsafeStore) throw trouble;
+      this.#unsafe = trouble !== null;
+    });
   }
 
   create(): Promise<void> {
@@ -61,7 +70,7 @@ export class NewReplica {
   async #withStore(use: (store: ObjectStore) => Promise<void>): Promise<void> {
     const store = await this.#options.openStore();
     try {
-      await use(store);
+      await use(this.#unsafe ? new UnsafeStore(store) : store);
     } finally {
       await store.close();
     }

@@ -1,8 +1,9 @@
 // Stores that break the promise, and the one that keeps it.
 
 import { ReplicaError, usageError } from "../../../src/base/errors.ts";
-import { probeConditionalPuts } from "../../../src/replica/conditional_puts.ts";
+import { probeConditionalPuts, probeStore } from "../../../src/replica/conditional_puts.ts";
 import type { PutCondition, PutResult } from "../../../src/replica/object_store.ts";
+import { UnsafeStore } from "../../../src/replica/unsafe_store.ts";
 import { assertEquals, assertRejects } from "../../support/assert.ts";
 import { FailingStore } from "../../support/failing_store.ts";
 import { MemoryStore } from "../../support/memory_store.ts";
@@ -45,6 +46,16 @@ Deno.test("probeConditionalPuts() finds stores that ignore a condition", async (
     await assertRejects(() => probeConditionalPuts(store), ReplicaError, "ignores If-");
     assertEquals(store.objects.size, 0, "the probe is removed");
   }
+});
+
+Deno.test("probeStore() tells what is missing, and UnsafeStore makes up for it", async () => {
+  for (const ignored of [["absent"], ["etag"], ["absent", "etag"]] as const) {
+    const store = new CarelessStore(ignored);
+    assertEquals((await probeStore(store))?.kind, "usage");
+    assertEquals(await probeStore(new UnsafeStore(store)), null);
+  }
+  assertEquals(await probeStore(new MemoryStore()), null);
+  await assertRejects(() => probeStore(new RefusingStore()), ReplicaError, "implement");
 });
 
 Deno.test("probeConditionalPuts() passes a refusal on", async () => {

@@ -30,6 +30,24 @@ Deno.test("NewReplica.create() puts the card and an empty Hyperfile of the asked
   assertEquals(reader.geometry.metaBlockBytes, 8192);
 });
 
+Deno.test("NewReplica looks conditions up in a store that ignores them, where that was accepted", async () => {
+  const careless = new MemoryStore();
+  const put = careless.put.bind(careless);
+  careless.put = (key, chunks) => put(key, chunks);
+  const options = { card: CARD, openStore: () => Promise.resolve(careless) };
+  careless.close = () => Promise.resolve();
+  const replica = new NewReplica({ ...options, acceptUnsafeStore: true });
+  await replica.check();
+  await replica.create();
+  assertEquals((await HyperfileReader.open(careless)).cno, 0);
+  const before = careless.objects.get("inode")?.etag;
+  const other = { ...CARD, uuid: "11111111-2222-4333-8444-555555555555" };
+  const second = new NewReplica({ ...options, card: other, acceptUnsafeStore: true });
+  await second.check();
+  await assertRejects(() => second.create(), ReplicaError, "another's");
+  assertEquals(careless.objects.get("inode")?.etag, before);
+});
+
 Deno.test("NewReplica.check() leaves no object behind and refuses a store without conditions", async () => {
   const store = new MemoryStore();
   await new NewReplica(rootOf(store)).check();
