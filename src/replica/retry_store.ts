@@ -30,6 +30,8 @@ export interface RetryPolicy {
   readonly backoff: BackoffLimits;
   /** Whether to wait for somebody to repair what waiting alone does not heal (keys, space). */
   readonly waitForOperator: boolean;
+  /** How often "there is no such object" is heard before it is believed: gateways say it in passing. */
+  readonly absentAnswers: number;
 }
 
 /** For commands that a person waits for. */
@@ -37,6 +39,7 @@ export const ONE_SHOT_RETRY: RetryPolicy = {
   maxElapsedMs: 30_000,
   backoff: { firstMs: 200, capMs: 5_000 },
   waitForOperator: false,
+  absentAnswers: 1,
 };
 
 /** For the replicator of a running device: for as long as the pool or the dirty map can carry it. */
@@ -44,6 +47,7 @@ export const DAEMON_RETRY: RetryPolicy = {
   maxElapsedMs: Infinity,
   backoff: { firstMs: 200, capMs: 30_000 },
   waitForOperator: true,
+  absentAnswers: 3,
 };
 
 export type StoreVerb = "head" | "get" | "put" | "list" | "delete";
@@ -101,7 +105,7 @@ export class RetryStore implements ObjectStore {
 
   head(key: string, options: RequestOptions = {}): Promise<ObjectHead | null> {
     const call: Call = { verb: "head", key, signal: options.signal, repeatable: true };
-    return this.#retry(call, () => this.#store.head(key, options));
+    return this.#unlessAbsent(call, () => this.#store.head(key, options));
   }
 
   get(
@@ -109,7 +113,7 @@ export class RetryStore implements ObjectStore {
     options: RequestOptions & { range?: ByteRange } = {},
   ): Promise<ObjectBody | null> {
     const call: Call = { verb: "get", key, signal: options.signal, repeatable: true };
-    return this.#retry(call, () => this.#store.get(key, options));
+    return this.#unlessAbsent(call, () => this.#store.get(key, options));
   }
 
   put(
@@ -156,6 +160,14 @@ export class RetryStore implements ObjectStore {
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#store.close();
+  }
+
+  async #unlessAbsent<T>(call: Call, run: () => Promise<T | null>): Promise<T | null> {
+    for (let answers = 1;; answers++) {
+      const found = await this.#retry(call, run);
+      if (found !== null || answers >= this.#policy.absentAnswers) return found;
+      await this.#wait(backoffMs(answers - 1, this.#random(), this.#policy.backoff), call);
+    }
   }
 
   async #retry<T>(call: Call, run: () => Promise<T>): Promise<T> {

@@ -30,6 +30,8 @@ const FAULTS: readonly Fault[] = [
   { type: "status", status: 500, code: "InternalError" },
   { type: "status", status: 403, code: "AccessDenied" },
   { type: "status", status: 409, code: "ConditionalRequestConflict" },
+  { type: "status", status: 404, code: "NoSuchKey" },
+  { type: "status", status: 412, code: "PreconditionFailed" },
   { type: "early-status", status: 503 },
   { type: "reset-before" },
   { type: "reset-after" },

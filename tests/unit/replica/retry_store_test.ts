@@ -84,7 +84,7 @@ Deno.test("RetryStore goes on with a list after the last key it gave", async () 
 
 Deno.test("RetryStore waits longer with every try, up to a cap", async () => {
   const { store, clock } = setUp(first(12, "refused"));
-  await store.head("inode");
+  await store.delete("inode");
   const rounded = clock.sleeps.map((ms) => Math.round(ms / 100) * 100);
   assertEquals(rounded.slice(0, 4), [200, 400, 800, 1600]);
   assertEquals(rounded.at(-1), DAEMON_RETRY.backoff.capMs);
@@ -105,7 +105,16 @@ Deno.test("RetryStore leaves permissions to the operator: a command stops, the d
   assertEquals(command.failing.calls.length, 1);
   const daemon = setUp(first(100, "forbidden"));
   assertEquals(await daemon.store.head("inode"), null);
-  assertEquals(daemon.failing.calls.length, 101);
+  assertEquals(daemon.failing.calls.length, 100 + DAEMON_RETRY.absentAnswers);
+});
+
+Deno.test("RetryStore asks again before a daemon believes that an object is gone", async () => {
+  const command = setUp(() => null, ONE_SHOT_RETRY);
+  assertEquals(await command.store.get("inode"), null);
+  assertEquals(command.failing.calls.length, 1);
+  const daemon = setUp(() => null);
+  assertEquals(await daemon.store.get("inode"), null);
+  assertEquals(daemon.failing.calls.length, DAEMON_RETRY.absentAnswers);
 });
 
 Deno.test("RetryStore does not repeat what can't get better", async () => {
