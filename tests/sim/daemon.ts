@@ -6,6 +6,7 @@ import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "../../s
 import { ReplicaHandler } from "../../src/queue/replica_handler.ts";
 import type { Mode } from "../../src/replication/mode.ts";
 import { ReplicaTarget } from "../../src/replica_target.ts";
+import type { ModeOrder } from "../../src/replication/wanted_mode.ts";
 import { ReplicatorRoom } from "../../src/replicator/room.ts";
 import type {
   ReplicatorReady,
@@ -71,6 +72,7 @@ export class SimDaemon {
   #target: ReplicaTarget | null = null;
   #bells: SimBell[] = [];
   queues: SimQueue[] = [];
+  #postedMs = 0;
 
   constructor(options: DaemonOptions) {
     this.#options = options;
@@ -115,6 +117,11 @@ export class SimDaemon {
       );
       this.queues.push(queue);
     }
+  }
+
+  /** What the operator wants; whether it is carried out is nobody's business here. */
+  order(order: ModeOrder): void {
+    this.#target?.order(order).catch(() => undefined);
   }
 
   stopping(): void {
@@ -286,9 +293,11 @@ export class SimDaemon {
     };
   }
 
+  /** Messages between rooms take their time, and keep their order. */
   #post(message: () => void): void {
     const { scheduler, random, process } = this.#options;
-    scheduler.after(random.below(100) / 1000, process, message);
+    this.#postedMs = Math.max(this.#postedMs, scheduler.nowMs + random.below(100) / 1000);
+    scheduler.after(this.#postedMs - scheduler.nowMs, process, message);
   }
 }
 

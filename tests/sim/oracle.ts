@@ -25,6 +25,8 @@ export class Oracle {
   /** A hash of each published checkpoint's image. */
   readonly #images = new Map<number, number>();
   #lastCno = 0;
+  /** The daemon that holds the replica. */
+  #holder = 0;
 
   constructor(drive: SimDrive, trace: Trace) {
     this.#drive = drive;
@@ -39,9 +41,19 @@ export class Oracle {
     return this.#lastCno;
   }
 
+  /** A daemon has attached: whoever came before must not publish any more. */
+  attached(pid: number): void {
+    this.#holder = pid;
+  }
+
   /** An object was stored; judged by the next judge(). */
   onPut(key: string, object: SimObject): void {
-    if (key === INODE_KEY) this.#published.push(object);
+    if (key !== INODE_KEY) return;
+    const { pid } = object.process;
+    if (pid < this.#holder) {
+      violated(`promise 7: daemon ${pid} publishes after daemon ${this.#holder} has attached`);
+    }
+    this.#published.push(object);
   }
 
   /** Something waits to be judged. */

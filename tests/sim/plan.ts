@@ -2,6 +2,7 @@
 // how each life of the daemon ends.
 
 import { type Failpoint, FAILPOINTS } from "../../src/base/failpoints.ts";
+import type { ModeOrder } from "../../src/replication/wanted_mode.ts";
 import type { Prng } from "../support/prng.ts";
 import type { Habits } from "./guest.ts";
 import type { Outage } from "./sim_store.ts";
@@ -11,25 +12,39 @@ export const UNIT_BYTES = 4096;
 /** Where the least is left to chance by the rest of a plan. */
 const INTENT_FAILPOINTS = FAILPOINTS.filter((name) => name.startsWith("intent."));
 
+/**
+ * `kill`: the process dies; `cut`: the power goes; `lost`: its machine loses guest and drive, while the
+ * process goes on somewhere for some time, in touch with the store.
+ */
+export type Crash = "kill" | "cut" | "lost";
+
 /** How a life of the daemon ends. */
 export type End =
   /** In order, after some time. */
   | { readonly kind: "stop"; readonly afterMs: number }
   /** The process or the machine dies at an event, wherever it is: starting, working or stopping. */
   | {
-    readonly kind: "kill" | "cut";
+    readonly kind: Crash;
     readonly atEvent: number;
     /** If the daemon has not died by then, it is stopped. */
     readonly stopAfterMs: number;
   }
   /** The same at a failpoint's `hit`th hit, or some events after it. */
   | {
-    readonly kind: "kill" | "cut";
+    readonly kind: Crash;
     readonly failpoint: Failpoint;
     readonly hit: number;
     readonly eventsLater: number;
     readonly stopAfterMs: number;
   };
+
+/** What an operator may do in a life, one after the other. */
+export const ORDERS: readonly (readonly ModeOrder[])[] = [
+  ["pause"],
+  ["pause", "resume"],
+  ["pause", "resync-all"],
+  ["resync-all"],
+];
 
 export interface WorldPlan {
   readonly queues: number;
@@ -52,6 +67,9 @@ export interface WorldPlan {
   readonly driveFailOneIn: number;
   readonly storeLatencyMs: number;
   readonly storeFailOneIn: number;
+  readonly storeGarbageOneIn: number;
+  /** One life in so many gets an order of the operator; 0: none. */
+  readonly orderOneIn: number;
   readonly outages: readonly Outage[];
   readonly ends: readonly End[];
 }
@@ -81,6 +99,8 @@ export function drawPlan(random: Prng): WorldPlan {
     driveFailOneIn: random.oneIn(4) ? 40 : 0,
     storeLatencyMs: random.pick([1, 5, 20, 80]),
     storeFailOneIn: random.pick([0, 0, 30, 8]),
+    storeGarbageOneIn: random.oneIn(8) ? 100 : 0,
+    orderOneIn: random.pick([0, 3]),
     outages: drawOutages(random),
     ends: Array.from({ length: 1 + random.below(4) }, () => drawEnd(random)),
   };
@@ -117,7 +137,7 @@ function drawEnd(random: Prng): End {
   const stopAfterMs = 100 + random.below(random.oneIn(3) ? 8000 : 600);
   const draw = random.below(10);
   if (draw < 2) return { kind: "stop", afterMs: stopAfterMs };
-  const kind = random.oneIn(2) ? "kill" : "cut";
+  const kind: Crash = random.oneIn(6) ? "lost" : random.oneIn(2) ? "kill" : "cut";
   if (draw < 5) {
     const failpoint = random.pick(random.oneIn(3) ? INTENT_FAILPOINTS : FAILPOINTS);
     const hit = 1 + random.below(failpoint.startsWith("queue.") ? 200 : 6);

@@ -1,14 +1,19 @@
 // Classic bugs. The oracle must find each of them within a few worlds (planted_bugs_test.ts): if it
 // does not, it is the oracle that is broken.
 
+import { INODE_KEY, InodeRecord } from "../../src/format/inode.ts";
+import { viewOf } from "../../src/base/struct.ts";
 import type { Disk } from "../../src/primary/disk.ts";
 import type { ObjectStore } from "../../src/replica/object_store.ts";
-import { Collector } from "../../src/replicator/collector.ts";
+import { type Collected, Collector } from "../../src/replicator/collector.ts";
+import { Committer } from "../../src/replicator/committer.ts";
 import type { ReplicatorRoomOptions } from "../../src/replicator/room_options.ts";
 import { IntentCleaner } from "../../src/replicator/intent_cleaner.ts";
+import { History } from "../../src/shared/history.ts";
 import { IntentMap } from "../../src/shared/intent_map.ts";
 import { IntervalLock } from "../../src/shared/interval_lock.ts";
 import type { SharedViews } from "../../src/shared/layout.ts";
+import { StaleMap } from "../../src/shared/stale_map.ts";
 import { Pool } from "../../src/shared/pool.ts";
 import { UBLK_IO_OP_DISCARD } from "../../src/ublk/uapi.ts";
 import { Bugs } from "./bugs.ts";
@@ -192,6 +197,87 @@ class WrongDirection extends Bugs {
   }
 }
 
+/** R13: the store takes a put of the inode whatever its condition. */
+class ConditionIgnored extends Bugs {
+  override store(store: ObjectStore): ObjectStore {
+    return withPut(store, (key, chunks, options) => {
+      const plain = key === INODE_KEY ? { ...options, condition: undefined } : options;
+      return store.put(key, chunks, plain);
+    });
+  }
+}
+
+/** R13: a claim that leaves the inode, and with it its etag, as it was. */
+class EarlierWriterNotLockedOut extends Bugs {
+  override store(store: ObjectStore): ObjectStore {
+    return withPut(store, async (key, chunks, options) => {
+      const { condition } = options ?? {};
+      if (key === INODE_KEY && condition !== undefined && "etag" in condition) {
+        const known = await store.get(key, options);
+        const { lastCno } = InodeRecord.offset;
+        const put = viewOf(chunks[0]).getBigUint64(lastCno, true);
+        if (known !== null && viewOf(known.bytes).getBigUint64(lastCno, true) === put) {
+          return { stored: true, etag: condition.etag };
+        }
+      }
+      return await store.put(key, chunks, options);
+    });
+  }
+}
+
+/** R9: what resync gathers is published at once. */
+class PublishDuringResync extends Bugs {
+  override patch(): () => void {
+    const { commit } = Committer.prototype;
+    return replace(Committer.prototype, {
+      commit(this: Committer, collected: Collected) {
+        return commit.call(this, collected, true);
+      },
+    });
+  }
+}
+
+/** R7: the pool was full, and nobody remembers from where on the ring lacks writes. */
+class HistoryGoesOn extends Bugs {
+  override patch(): () => void {
+    return replace(History.prototype, { endAtHead: () => {} });
+  }
+}
+
+/** R9: resync lets go of the chunks that it copies before it has read them. */
+class ResyncHoldsNoLock extends Bugs {
+  #lock: IntervalLock | null = null;
+
+  override memory(views: SharedViews): void {
+    this.#lock = new IntervalLock(views);
+  }
+
+  override patch(): () => void {
+    const { take } = StaleMap.prototype;
+    const { unlock } = IntervalLock.prototype;
+    const lock = () => this.#lock;
+    const undoTake = replace(StaleMap.prototype, {
+      take(this: StaleMap, chunk: number, count: number) {
+        take.call(this, chunk, count);
+        lock()?.unlock(this.firstBlock(chunk), this.blocksOf(chunk, count));
+      },
+    });
+    const undoUnlock = replace(IntervalLock.prototype, {
+      unlock(this: IntervalLock, startBlock: number, blockCount: number) {
+        try {
+          unlock.call(this, startBlock, blockCount);
+        } catch (error) {
+          if (!(error instanceof Error)) throw error; // unlocked twice: that is the bug
+        }
+      },
+    });
+    return () => {
+      undoTake();
+      undoUnlock();
+    };
+  }
+}
+
 function withPut(store: ObjectStore, put: ObjectStore["put"]): ObjectStore {
   return {
     uri: store.uri,
@@ -216,6 +302,11 @@ export const PLANTED_BUGS: Readonly<Record<string, () => Bugs>> = {
   "clear before commit": () => new ClearBeforeCommit(),
   "collect, then reset": () => new CollectThenReset(),
   "inode before segment": () => new InodeBeforeSegment(),
+  "condition ignored": () => new ConditionIgnored(),
+  "earlier writer not locked out": () => new EarlierWriterNotLockedOut(),
+  "publish during resync": () => new PublishDuringResync(),
+  "history goes on past a full pool": () => new HistoryGoesOn(),
+  "resync holds no lock": () => new ResyncHoldsNoLock(),
   "metadata not flushed": () => new MetadataNotFlushed(),
   "attach after a crash": () => new AttachAfterCrash(),
   "wrong direction": () => new WrongDirection(),

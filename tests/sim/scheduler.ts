@@ -13,6 +13,8 @@ export class Process {
   readonly name: string;
   readonly pid: number;
   alive = true;
+  /** Cut off from the drive, as if its machine were lost; the store it still reaches. */
+  severed = false;
   readonly #onDeath: (() => void)[] = [];
 
   constructor(name: string, pid = 1) {

@@ -5,6 +5,7 @@
 // The bytes of a put are read when it takes effect, not when it is sent: who lets go of them too early
 // stores garbage.
 
+import { dataError } from "../../src/base/errors.ts";
 import { compareKeys } from "../../src/replica/object_key.ts";
 import type {
   ByteRange,
@@ -20,7 +21,7 @@ import { ChunkReader, totalBytes } from "../../src/replica/gather.ts";
 import { closedError, storeUnavailable } from "../../src/replica/store_error.ts";
 import type { Prng } from "../support/prng.ts";
 import type { Timeline } from "./history.ts";
-import type { Process, Scheduler } from "./scheduler.ts";
+import { Process, type Scheduler } from "./scheduler.ts";
 import type { Trace } from "./trace.ts";
 
 export interface SimObject {
@@ -46,6 +47,8 @@ export interface SimServiceOptions {
   readonly latencyMs: number;
   /** One request in so many fails; 0: none. */
   readonly failOneIn: number;
+  /** One request in so many is answered with nonsense, which no waiting heals; 0: none. */
+  readonly garbageOneIn: number;
   readonly outages: readonly Outage[];
   /** The history that a request sent now belongs to. */
   timeline(): Timeline;
@@ -56,7 +59,9 @@ export interface SimServiceOptions {
 /** After this long without an answer a client gives a request up. */
 const TIMEOUT_MS = 10_000;
 
-type Fault = "none" | "refused" | "lost-before" | "lost-after" | "forbidden" | "hang";
+type Fault = "none" | "refused" | "lost-before" | "lost-after" | "forbidden" | "garbage" | "hang";
+/** What a dead process sent arrives at most so much later. */
+export const LATE_MS = 5_000;
 
 interface Request<T> {
   readonly verb: string;
@@ -70,8 +75,12 @@ interface Request<T> {
 export class SimService {
   readonly objects = new Map<string, SimObject>();
   readonly options: SimServiceOptions;
+  /** What is on its way when its sender dies goes on by itself. */
+  readonly network = new Process("network");
   /** While false no request fails. */
   faulty = false;
+  /** Answers that were nonsense. */
+  garbled = 0;
   /** Requests that clients have sent, whatever became of them. */
   requests = 0;
 
@@ -84,11 +93,15 @@ export class SimService {
   }
 
   fault(): Fault {
-    const { scheduler, random, outages, failOneIn } = this.options;
+    const { scheduler, random, outages, failOneIn, garbageOneIn } = this.options;
     if (!this.faulty) return "none";
     const now = scheduler.nowMs;
     const outage = outages.find(({ fromMs, untilMs }) => fromMs <= now && now < untilMs);
     if (outage !== undefined) return outage.hangs ? "hang" : "refused";
+    if (garbageOneIn > 0 && random.oneIn(garbageOneIn)) {
+      this.garbled++;
+      return "garbage";
+    }
     if (failOneIn === 0 || !random.oneIn(failOneIn)) return "none";
     const kinds: Fault[] = ["refused", "lost-before", "lost-after", "lost-after", "forbidden"];
     return random.oneIn(12) ? "hang" : random.pick(kinds);
@@ -277,6 +290,9 @@ class Flight<T> {
         case "forbidden":
           this.#fail("AccessDenied", "none", 403);
           return;
+        case "garbage":
+          this.#giveUp(dataError(`${this.#what}: nonsense`, { context: { effect: "unknown" } }));
+          return;
         default:
           this.#fail("ECONNRESET", "unknown");
       }
@@ -288,11 +304,17 @@ class Flight<T> {
     return this.#request.effect();
   }
 
-  /** Its sender is dead: the request takes effect now or never. */
+  /** Its sender is dead: the request takes effect now, later or never. */
   #orphaned(mayArrive: boolean): void {
     if (this.#arrived || this.#answered) return;
     this.#arrived = true;
-    if (mayArrive && this.#service.options.random.oneIn(2)) this.#request.effect();
+    const { scheduler, random } = this.#service.options;
+    const fate = mayArrive ? random.below(3) : 0;
+    if (fate === 1) this.#request.effect();
+    if (fate !== 2) return;
+    this.#request.detach?.();
+    const afterMs = random.oneIn(2) ? random.below(50) : random.below(LATE_MS);
+    scheduler.after(afterMs, this.#service.network, () => void this.#request.effect());
   }
 
   /** The caller does not want it any more: what was sent may arrive all the same. */

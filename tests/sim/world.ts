@@ -5,20 +5,17 @@
 import { armFailpoints } from "../../src/base/failpoints.ts";
 import { ReplicaError } from "../../src/base/errors.ts";
 import { SECTOR } from "../../src/base/units.ts";
-import { primaryLayout } from "../../src/format/primary_layout.ts";
-import type { Superblock } from "../../src/format/superblock.ts";
-import { UnfinishedFormat } from "../../src/primary/format_metadata.ts";
-import { NewReplica } from "../../src/replica/new_replica.ts";
 import { Prng } from "../support/prng.ts";
 import { Bugs } from "./bugs.ts";
 import { Arena, SimDaemon } from "./daemon.ts";
 import { deviceConfig, targetConfig } from "./device.ts";
+import { formatDrive, SIM_UUID } from "./format_drive.ts";
 import { Guest } from "./guest.ts";
 import { Oracle } from "./oracle.ts";
-import { drawPlan, type End, UNIT_BYTES, type WorldPlan } from "./plan.ts";
+import { type Crash, drawPlan, type End, ORDERS, UNIT_BYTES, type WorldPlan } from "./plan.ts";
 import { CrashHere, Process, Scheduler, settle } from "./scheduler.ts";
 import { SimDrive } from "./sim_drive.ts";
-import { SimService } from "./sim_store.ts";
+import { LATE_MS, SimService } from "./sim_store.ts";
 import { takeViolation, Trace, violated } from "./trace.ts";
 
 /** Metadata of the primary: maps, flush log and superblocks of a small device. */
@@ -79,7 +76,7 @@ class World {
   readonly #service: SimService;
   readonly #oracle: Oracle;
   readonly #guest: Guest;
-  readonly #arena: Arena;
+  #arena: Arena;
   readonly #bugs: Bugs;
   /** The world itself, and the guest: they never die. */
   readonly #outside = new Process("world");
@@ -87,13 +84,14 @@ class World {
   #daemon: SimDaemon | null = null;
   #process = this.#outside;
   /** How the daemon is to die once the present event is over. */
-  #dying: "kill" | "cut" | null = null;
+  #dying: Crash | null = null;
   #crashed = Promise.withResolvers<"crashed">();
-  #trap: () => "kill" | "cut" | null = () => null;
+  #trap: () => Crash | null = () => null;
   #crashes = 0;
   #lastPid = 1;
+  /** Daemons that lost guest and drive and go on. */
+  #ghosts: { readonly process: Process; readonly daemon: SimDaemon }[] = [];
   #broken: Error | null = null;
-  #uuid = "";
 
   constructor(seed: number, { bugs = new Bugs(), arena = new Arena(), print }: WorldOptions) {
     this.#random = new Prng(seed);
@@ -123,6 +121,7 @@ class World {
       trace,
       latencyMs: plan.storeLatencyMs,
       failOneIn: plan.storeFailOneIn,
+      garbageOneIn: plan.storeGarbageOneIn,
       outages: plan.outages,
       timeline: () => this.#drive.timeline,
       onPut: (key, object) => this.#oracle.onPut(key, object),
@@ -171,12 +170,20 @@ class World {
     this.#service.faulty = true;
     this.#drive.faulty = true;
     for (const end of ends) await this.#life(end, false);
-    this.#service.faulty = false;
-    this.#drive.faulty = false;
+    await this.#heal();
     // Twice: what a stop left must be right for the next start.
     await this.#life({ kind: "stop", afterMs: 50 }, true);
     await this.#life({ kind: "stop", afterMs: 50 }, true);
     await this.#oracle.judgeAll(this.#service);
+  }
+
+  /** From here on nothing fails, and nothing of the past is on its way. */
+  async #heal(): Promise<void> {
+    this.#service.faulty = false;
+    this.#drive.faulty = false;
+    for (const ghost of this.#ghosts) ghost.process.kill();
+    this.#ghosts = [];
+    await this.#sleep(2 * LATE_MS);
   }
 
   async #format(): Promise<void> {
@@ -185,32 +192,13 @@ class World {
       const stamps = new Int32Array(deviceBlocks * UNIT_BYTES / SECTOR);
       this.#drive.preset(stamps.map((_, sector) => this.#random.oneIn(2) ? sector + 1 : 0));
     }
-    const disk = this.#drive.disk(this.#outside);
-    const clock = this.#scheduler.clock(this.#outside);
-    const layout = primaryLayout({
-      primarySizeBytes: this.#drive.sizeBytes,
-      deviceSizeBytes: this.#drive.deviceSizeBytes,
+    await formatDrive({
+      drive: this.#drive,
+      service: this.#service,
+      process: this.#outside,
+      clock: this.#scheduler.clock(this.#outside),
       regionBytes: regionBlocks * UNIT_BYTES,
-      dataBlockBytes: UNIT_BYTES,
     });
-    const superblock: Superblock = {
-      sequence: 1,
-      uuid: this.#uuid = "00000000-0000-4000-8000-000000000001",
-      primarySizeBytes: layout.primarySizeBytes,
-      deviceSizeBytes: layout.deviceSizeBytes,
-      regionBytes: layout.regionBytes,
-      metaBlockBytes: 4096,
-      dataBlockBytes: UNIT_BYTES,
-      state: "formatting",
-      createdMs: clock.wallMs(),
-      writtenMs: clock.wallMs(),
-      replicaRoot: "sim:///",
-      claim: null,
-    };
-    const format = await UnfinishedFormat.begin(disk, layout, superblock);
-    const openStore = () => Promise.resolve(this.#service.client(this.#outside));
-    await new NewReplica({ card: superblock, openStore }).create();
-    await format.finish(clock.wallMs());
     this.#trace.add("formatted");
   }
 
@@ -221,7 +209,10 @@ class World {
     this.#setTrap(end);
     const daemon = await this.#start(sound);
     if (daemon === null) return;
+    this.#oracle.attached(this.#process.pid);
     this.#guest.work(daemon.queues);
+    const { orderOneIn } = this.#plan;
+    if (!sound && orderOneIn > 0 && this.#random.oneIn(orderOneIn)) this.#orderAround(daemon);
     const workMs = end.kind === "stop" ? end.afterMs : end.stopAfterMs;
     if (await this.#orCrash(this.#sleep(workMs)) === "crashed") return;
     this.#trace.add("stopping");
@@ -233,9 +224,21 @@ class World {
     if (outcome === "crashed") return;
     this.#trapNothing();
     if (outcome === "finished") await this.#oracle.judgeEqual(this.#service, "after a clean stop");
-    else if (sound || !isUnavailable(outcome)) violated(`a stop failed: ${outcome}`);
+    else if (sound || !this.#isExcused(outcome)) violated(`a stop failed: ${outcome}`);
     this.#trace.add("stopped");
     this.#process.kill();
+  }
+
+  /** The operator interferes, once or twice. */
+  #orderAround(daemon: SimDaemon): void {
+    let afterMs = 0;
+    for (const order of this.#random.pick(ORDERS)) {
+      afterMs += this.#random.below(400);
+      this.#scheduler.after(afterMs, this.#process, () => {
+        this.#trace.add("order", order);
+        daemon.order(order);
+      });
+    }
   }
 
   /** Starts a daemon, however often it takes; null: it crashed meanwhile. */
@@ -251,9 +254,9 @@ class World {
       if (outcome === "started") return daemon;
       this.#trace.add("start failed");
       this.#trace.note(outcome.message);
-      if (sound || !isUnavailable(outcome) || tries === START_TRIES) {
+      if (sound || !this.#isExcused(outcome) || tries === START_TRIES) {
         violated(
-          `a start failed: ${outcome.message} ${isUnavailable(outcome) ? "" : outcome.stack}`,
+          `a start failed: ${outcome.message} ${outcome.stack}`,
         );
       }
       await daemon.close();
@@ -272,7 +275,7 @@ class World {
       service: this.#service,
       process,
       config: deviceConfig(this.#plan),
-      target: targetConfig(this.#plan, this.#uuid),
+      target: targetConfig(this.#plan, SIM_UUID),
       arena: this.#arena,
       bugs: this.#bugs,
       crash: () => this.#dying ??= this.#trap() ?? "kill",
@@ -312,24 +315,47 @@ class World {
     armFailpoints(null);
   }
 
-  #die(how: "kill" | "cut"): void {
-    this.#trace.add(how === "kill" ? "killed" : "power lost");
+  #die(how: Crash): void {
+    this.#trace.add(`crash: ${how}`);
     this.#crashes++;
     this.#dying = null;
     this.#trapNothing();
     this.#guest.pause();
-    this.#process.kill();
-    if (how === "kill") this.#drive.abandon(this.#process);
-    else this.#drive.cutPower();
+    const process = this.#process;
+    if (how === "lost") {
+      process.severed = true;
+      this.#haunt(process);
+    } else {
+      process.kill();
+    }
+    if (how === "cut") this.#drive.cutPower();
+    else this.#drive.abandon(process);
+  }
+
+  /** The process goes on for some time, with its own memory. */
+  #haunt(process: Process): void {
+    const daemon = this.#daemon;
+    if (daemon === null) return;
+    this.#ghosts.push({ process, daemon });
+    this.#arena = new Arena();
+    this.#scheduler.after(this.#random.below(20_000), process, () => process.kill());
+  }
+
+  /** Whether the world is to blame for a failed start or stop. */
+  #isExcused(error: unknown): boolean {
+    if (!(error instanceof ReplicaError)) return false;
+    return error.kind === "unavailable" || this.#service.garbled > 0;
   }
 
   #afterEvent(): Promise<void> | void {
     this.#daemon?.listen();
+    for (const { daemon } of this.#ghosts) daemon.listen();
     const failure = takeViolation();
     if (failure !== null) throw failure;
     if (this.#broken !== null) throw this.#broken;
-    if (this.#daemon?.state === "detached" || this.#daemon?.state === "failed") {
-      violated(`replication ended: ${this.#daemon.lastError}`);
+    const state = this.#daemon?.state;
+    if (state === "failed" || state === "detached" && this.#service.garbled === 0) {
+      violated(`replication ended: ${this.#daemon?.lastError}`);
     }
     let moved = false;
     const dying = this.#dying ?? this.#trap();
@@ -370,8 +396,4 @@ class World {
 
 function failureOf(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));
-}
-
-function isUnavailable(error: unknown): boolean {
-  return error instanceof ReplicaError && error.kind === "unavailable";
 }
