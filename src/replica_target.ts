@@ -133,6 +133,9 @@ export class ReplicaTarget implements Target {
       exclusive: true,
     });
     try {
+      // A daemon that was killed may have written what we are about to read and not flushed it. What is
+      // read from here on - claim, flush log, dirty map - counts as durable, so it has to be.
+      await primary.flush();
       const metadata = await PrimaryMetadata.load(primary);
       checkIdentity(config, target, metadata.superblock);
       return new ReplicaTarget(config, target, { primary, metadata, opening, system });

@@ -1,0 +1,67 @@
+import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "../../src/config.ts";
+import { primaryLayout } from "../../src/format/primary_layout.ts";
+import { encodeSuperblock, type Superblock } from "../../src/format/superblock.ts";
+import { UnfinishedFormat } from "../../src/primary/format_metadata.ts";
+import { PrimaryMetadata, readSuperblock } from "../../src/primary/metadata.ts";
+import { ReplicaTarget } from "../../src/replica_target.ts";
+import type { TargetPrimary, TargetSystem } from "../../src/system_of_target.ts";
+import { assert, assertEquals } from "../support/assert.ts";
+import { FailingDisk } from "../support/failing_disk.ts";
+import { FakeClock } from "../support/fake_clock.ts";
+
+const UUID = "6d5f0a52-6f0e-4a34-8b45-3b6f8a1c2d3e";
+
+async function formattedDisk(): Promise<FailingDisk> {
+  const disk = new FailingDisk(1024 * 1024);
+  const layout = primaryLayout({
+    primarySizeBytes: disk.sizeBytes,
+    regionBytes: 65536,
+    dataBlockBytes: 4096,
+  });
+  const superblock: Superblock = {
+    sequence: 1,
+    uuid: UUID,
+    primarySizeBytes: layout.primarySizeBytes,
+    deviceSizeBytes: layout.deviceSizeBytes,
+    regionBytes: layout.regionBytes,
+    metaBlockBytes: 4096,
+    dataBlockBytes: 4096,
+    state: "formatting",
+    createdMs: 1,
+    writtenMs: 1,
+    replicaRoot: "memory:///",
+    claim: null,
+  };
+  await (await UnfinishedFormat.begin(disk, layout, superblock)).finish(2);
+  return disk;
+}
+
+function openTarget(disk: FailingDisk): Promise<ReplicaTarget> {
+  const primary = Object.assign(disk, {
+    geometry: { logicalBlockBytes: 512, physicalBlockBytes: 4096 },
+    buffered: false,
+    fd: -1,
+    close: () => {},
+  }) as unknown as TargetPrimary;
+  const system = { clock: new FakeClock(), openPrimary: () => Promise.resolve(primary) };
+  const target = { path: disk.name, uuid: UUID, regionBytes: null } as ReplicaTargetConfig;
+  const config = { deviceSizeBytes: null } as DeviceConfig;
+  const { signal } = new AbortController();
+  return ReplicaTarget.open(config, target, { signal }, system as unknown as TargetSystem);
+}
+
+// Found by the simulator: killed while it stored its claim, cut off before the next daemon stored it
+// again - it had read it, so why should it - and refused as another's ever after.
+Deno.test("ReplicaTarget.open() makes durable what a killed daemon left in the drive's cache", async () => {
+  const disk = await formattedDisk();
+  const { superblock, layout } = await PrimaryMetadata.load(disk);
+  const stored = { ...superblock, state: "active" as const, sequence: superblock.sequence + 1 };
+  // Killed here: written, not flushed.
+  await disk.write(layout.superblockOffsetsBytes[1], encodeSuperblock(stored));
+
+  await openTarget(disk);
+
+  const verdict = await readSuperblock(disk.survivor(() => false));
+  assert(verdict.kind === "valid", verdict.kind);
+  assertEquals(verdict.superblock, stored);
+});
