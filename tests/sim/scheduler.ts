@@ -7,14 +7,18 @@
 
 import { setImmediate } from "node:timers";
 import type { Clock } from "../../src/base/clock.ts";
+import type { Timeline } from "./history.ts";
 
 /** Something that can be killed: a daemon, or the world itself, which is not. */
 export class Process {
   readonly name: string;
   readonly pid: number;
   alive = true;
-  /** Cut off from the drive, as if its machine were lost; the store it still reaches. */
-  severed = false;
+  /**
+   * Cut off from the drive, as if its machine were lost, with the history as it was then; the store it
+   * still reaches.
+   */
+  past: Timeline | null = null;
   readonly #onDeath: (() => void)[] = [];
 
   constructor(name: string, pid = 1) {

@@ -246,17 +246,17 @@ export class SimDrive {
     fails = false,
   ): void {
     const { scheduler, random } = this.#options;
-    if (process.severed) return;
+    if (process.past !== null) return;
     const io: Io = { process, change };
     this.#inFlight.add(io);
     const settles = { settles: false };
     scheduler.after(this.#latencyMs(), process, () => {
-      if (process.severed) return;
+      if (process.past !== null) return;
       if (change !== null) this.#apply(io, fails ? random.below(change.sectors) : change.sectors);
       const res = effect();
       scheduler.after(this.#latencyMs() / 4, process, () => {
         this.#inFlight.delete(io);
-        if (!process.severed) done(res);
+        if (process.past === null) done(res);
       });
     }, settles);
   }

@@ -50,8 +50,8 @@ export interface SimServiceOptions {
   /** One request in so many is answered with nonsense, which no waiting heals; 0: none. */
   readonly garbageOneIn: number;
   readonly outages: readonly Outage[];
-  /** The history that a request sent now belongs to. */
-  timeline(): Timeline;
+  /** The history that a request of `process`, sent now, belongs to. */
+  timeline(process: Process): Timeline;
   /** An object was stored or replaced. */
   onPut(key: string, object: SimObject): void;
 }
@@ -163,7 +163,7 @@ class SimClient implements ObjectStore {
   ): Promise<PutResult> {
     const { objects, options: { timeline: now, onPut, trace } } = this.#service;
     const { condition, signal } = options;
-    const timeline = now();
+    const timeline = now(this.#process);
     let body: Uint8Array | null = null;
     return this.#send({
       verb: "put",

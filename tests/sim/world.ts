@@ -123,7 +123,7 @@ class World {
       failOneIn: plan.storeFailOneIn,
       garbageOneIn: plan.storeGarbageOneIn,
       outages: plan.outages,
-      timeline: () => this.#drive.timeline,
+      timeline: (process) => process.past ?? this.#drive.timeline,
       onPut: (key, object) => this.#oracle.onPut(key, object),
     });
     const sectors = deviceSizeBytes / SECTOR;
@@ -323,7 +323,7 @@ class World {
     this.#guest.pause();
     const process = this.#process;
     if (how === "lost") {
-      process.severed = true;
+      process.past = this.#drive.timeline;
       this.#haunt(process);
     } else {
       process.kill();
