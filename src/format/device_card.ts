@@ -30,6 +30,8 @@ export interface WriterIdentity {
   readonly id: string;
   readonly host: string;
   readonly pid: number;
+  /** Of the machine's boot, as process ids are handed out anew after it; absent: not known. */
+  readonly boot?: string;
   /** When it claimed, by its own clock. */
   readonly startedMs: number;
 }
@@ -106,9 +108,9 @@ function isNatural(value: unknown): value is number {
 
 function isWriter(value: unknown): value is WriterIdentity {
   if (typeof value !== "object" || value === null) return false;
-  const { id, host, pid, startedMs } = value as Record<string, unknown>;
+  const { id, host, pid, boot, startedMs } = value as Record<string, unknown>;
   return typeof id === "string" && isUuid(id) && typeof host === "string" && isNatural(pid) &&
-    isNatural(startedMs);
+    (boot === undefined || typeof boot === "string") && isNatural(startedMs);
 }
 
 function parse(bytes: Uint8Array, object: string): Record<string, unknown> {

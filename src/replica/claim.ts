@@ -68,7 +68,7 @@ export interface ClaimOptions extends RequestOptions {
   /** Take the replica from the writer that holds it. */
   readonly takeOver: boolean;
   /** This process, for the people who meet the claim. */
-  readonly self: { readonly host: string; readonly pid: number };
+  readonly self: Pick<WriterIdentity, "host" | "pid" | "boot">;
   /** Whether the process that a card names is seen alive; never true of this process. */
   readonly holderRuns: (holder: WriterIdentity) => boolean | Promise<boolean>;
   readonly clock: Pick<Clock, "wallMs">;

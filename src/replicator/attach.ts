@@ -31,6 +31,7 @@ const RELEASE_MS = 10_000;
 export interface RoomProcess {
   readonly host: string;
   readonly pid: number;
+  readonly boot?: string;
   /** Whether a daemon of device `uuid` other than this process runs as `holder` says. */
   runs(holder: WriterIdentity, uuid: string): boolean;
 }
@@ -174,7 +175,7 @@ function claimOptions(options: AttachOptions): ClaimOptions {
       remember: (claim) => metadata.storeSuperblock({ claim, writtenMs: clock.wallMs() }),
     },
     takeOver,
-    self: { host: process.host, pid: process.pid },
+    self: { host: process.host, pid: process.pid, boot: process.boot },
     holderRuns: (holder) => process.runs(holder, superblock.uuid),
     clock,
     newId,

@@ -54,7 +54,7 @@ export function realRoomSystem(options: ReplicatorRoomOptions): RoomSystem {
   return {
     clock: systemClock,
     random: Math.random,
-    process: { host: Deno.hostname(), pid: Deno.pid, runs: runsHere },
+    process: { host: Deno.hostname(), pid: Deno.pid, boot: bootId(), runs: runsHere },
     newId: newUuid,
     async openPrimary() {
       const disk = await BlockDevice.open(primaryPath, { access: "write", buffered: bufferedIo });
@@ -72,9 +72,17 @@ export function realRoomSystem(options: ReplicatorRoomOptions): RoomSystem {
   };
 }
 
-/** A daemon's command line names its device. */
-function runsHere({ host, pid }: WriterIdentity, uuid: string): boolean {
-  if (host !== Deno.hostname() || pid === Deno.pid) return false;
+function bootId(): string {
+  return Deno.readTextFileSync("/proc/sys/kernel/random/boot_id").trim();
+}
+
+/**
+ * A daemon's command line names its device. So does that of the command that starts this daemon, which
+ * after a reboot may well have the process id that the last daemon had: the boot tells them apart.
+ */
+export function runsHere({ host, pid, boot }: WriterIdentity, uuid: string): boolean {
+  if (host !== Deno.hostname() || (boot !== undefined && boot !== bootId())) return false;
+  if (pid === Deno.pid || pid === Deno.ppid) return false;
   try {
     return Deno.readTextFileSync(`/proc/${pid}/cmdline`).includes(uuid);
   } catch (error) {

@@ -22,6 +22,7 @@ const WRITER = {
   id: "0b5c6d7e-8a0b-4c55-9d0e-2f7f4a1b3c4d",
   host: "db1",
   pid: 4711,
+  boot: "0c9f6a3e-0d0e-4c1b-9a51-6d1f1f0e7a01",
   startedMs: 1_700_000_000_000,
 };
 
