@@ -6,7 +6,7 @@ import { openObjectStore } from "../../src/replica/open.ts";
 import { parseReplicaUri } from "../../src/replica/replica_uri.ts";
 import { ONE_SHOT_RETRY } from "../../src/replica/retry_store.ts";
 import { assert, assertEquals } from "./assert.ts";
-import { BLOCK, StampChecker, type StampShape } from "./stamps.ts";
+import { BLOCK, recordWords, StampChecker, type StampShape } from "./stamps.ts";
 
 export interface StampHistory {
   readonly shape: StampShape;
@@ -24,6 +24,38 @@ export function readHistory(folder: string): { history: StampHistory; checker: S
     new Int32Array(Deno.readFileSync(`${folder}/thread-${thread}.bin`).buffer)
   );
   return { history, checker: new StampChecker(history.shape, logs) };
+}
+
+/** What a power cut left of a history that was written live. Each checker checks one line of images. */
+export class LiveStamps {
+  readonly shape: StampShape;
+  readonly synced: readonly number[];
+  readonly #logs: readonly Int32Array[];
+
+  constructor(folder: string, shape: StampShape) {
+    const threads = Array.from({ length: shape.threads }, (_, thread) => thread);
+    this.shape = shape;
+    this.synced = threads.map((n) => readWords(`${folder}/synced-${n}.bin`).at(-1) ?? 0);
+    this.#logs = threads.map((n) => {
+      const words = readWords(`${folder}/thread-${n}.bin`);
+      return words.subarray(0, words.length - words.length % recordWords(shape));
+    });
+  }
+
+  checker(): StampChecker {
+    return new StampChecker(this.shape, this.#logs);
+  }
+}
+
+/** Empty when there is no such file. */
+function readWords(path: string): Int32Array {
+  try {
+    const bytes = Deno.readFileSync(path);
+    return new Int32Array(bytes.buffer, 0, Math.floor(bytes.length / 4));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return new Int32Array(0);
+    throw error;
+  }
 }
 
 export interface ReplicaVerdict {

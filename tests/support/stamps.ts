@@ -116,6 +116,30 @@ class ThreadHistory {
     return { least, greatest };
   }
 
+  /** Fails unless every block shows its last write up to number `synced`, or a later one. */
+  checkDurable(image: Uint8Array, synced: number): void {
+    while (this.#applied < synced) this.#applyNext();
+    const later = new Map<number, Set<number>>();
+    for (let number = synced + 1; number <= this.length; number++) {
+      const [first, end] = this.#blocks(number);
+      for (let block = first; block < end; block++) {
+        const shown = this.#kind(number) === KIND_ZERO ? 0 : number;
+        later.set(block, (later.get(block) ?? new Set()).add(shown));
+      }
+    }
+    for (const run of this.#runs) {
+      for (let block = run; block < run + RUN_BLOCKS; block++) {
+        const shown = stampOf(image, block, this.#thread);
+        const expected = this.#expected[block];
+        assert(
+          shown === expected || later.get(block)?.has(shown),
+          `block ${block} shows write ${shown} of thread ${this.#thread}, but write ${expected} to ` +
+            `it was synced`,
+        );
+      }
+    }
+  }
+
   #equals(shown: Uint32Array): boolean {
     return this.#runs.every((run) => {
       for (let block = run; block < run + RUN_BLOCKS; block++) {
@@ -181,5 +205,15 @@ export class StampChecker {
       }
     }
     return held;
+  }
+
+  /**
+   * Fails unless `image` may be what a drive without power is left with: of each thread everything up
+   * to write `synced`, and of the writes after it any. For a fresh checker.
+   */
+  checkDurable(image: Uint8Array, synced: readonly number[]): void {
+    for (const [thread, history] of this.#histories.entries()) {
+      history.checkDurable(image, synced[thread]);
+    }
   }
 }

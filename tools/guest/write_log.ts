@@ -56,6 +56,8 @@ export class WriteLog {
   static open(path: string): WriteLog {
     using file = Deno.openSync(path);
     const first = SuperBlock.decode(readAt(file, 0, SuperBlock.size), 0);
+    // The first write brings the superblock.
+    if (first.magic === 0n) return new WriteLog(path, []);
     if (first.magic !== MAGIC) throw new Error(`${path} is not a write log`);
     const sectorBytes = first.sectorBytes;
     const entries: WriteLogEntry[] = [];

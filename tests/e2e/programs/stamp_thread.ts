@@ -22,6 +22,10 @@ export interface StampThreadStart {
   readonly seconds: number;
   /** One write in so many is followed by an fsync. */
   readonly syncOneIn: number;
+  /** Where the stamped blocks begin on the device. */
+  readonly startBytes: number;
+  /** Where records and synced numbers go at once; null: nowhere. */
+  readonly liveFolder: string | null;
   /** Acknowledged writes of each thread. */
   readonly acknowledged: Int32Array;
   /** Last write of each thread that an fsync covers. */
@@ -29,9 +33,29 @@ export interface StampThreadStart {
   readonly log: Int32Array;
 }
 
+/** Files on the other side of the guest: what was written to them outlives a power cut. */
+class LiveHistory {
+  readonly #records: Deno.FsFile;
+  readonly #synced: Deno.FsFile;
+
+  constructor(folder: string, thread: number) {
+    this.#records = Deno.openSync(`${folder}/thread-${thread}.bin`, { write: true, create: true });
+    this.#synced = Deno.openSync(`${folder}/synced-${thread}.bin`, { write: true, create: true });
+  }
+
+  issue(record: Int32Array): void {
+    this.#records.writeSync(new Uint8Array(new Int32Array(record).buffer));
+  }
+
+  synced(number: number): void {
+    this.#synced.writeSync(new Uint8Array(Int32Array.of(number).buffer));
+  }
+}
+
 self.onmessage = (event: MessageEvent<StampThreadStart>) => {
   const start = event.data;
-  const { device, shape, thread, acknowledged, synced, log } = start;
+  const { device, shape, thread, startBytes, acknowledged, synced, log } = start;
+  const live = start.liveFolder === null ? null : new LiveHistory(start.liveFolder, thread);
   const libc = openLibc();
   const fd = libc.open(cString(device), O_RDWR | O_DIRECT, 0);
   if (fd < 0) throw new Error(`Cannot open ${device}: errno ${errno()}`);
@@ -54,16 +78,18 @@ self.onmessage = (event: MessageEvent<StampThreadStart>) => {
     for (let other = 0; other < shape.threads; other++) {
       log[at + 3 + other] = Atomics.load(acknowledged, other);
     }
+    live?.issue(log.subarray(at, at + words));
+    const from = BigInt(startBytes + first * BLOCK);
     const bytes = area.bytes.subarray(0, count * BLOCK) as Uint8Array<ArrayBuffer> | Uint8Array;
     let done: number;
     if (zero) {
       const mode = random.oneIn(2) ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
       const size = BigInt(count * BLOCK);
-      done = libc.fallocate(fd, mode | FALLOC_FL_KEEP_SIZE, BigInt(first * BLOCK), size);
+      done = libc.fallocate(fd, mode | FALLOC_FL_KEEP_SIZE, from, size);
     } else {
       stamp(bytes, thread, number);
       const view = bytes as Uint8Array<ArrayBuffer>;
-      done = Number(libc.pwrite(fd, view, BigInt(view.length), BigInt(first * BLOCK)));
+      done = Number(libc.pwrite(fd, view, BigInt(view.length), from));
       if (done >= 0 && done !== view.length) failed = EIO;
     }
     if (done < 0) failed = errno();
@@ -75,6 +101,7 @@ self.onmessage = (event: MessageEvent<StampThreadStart>) => {
         break;
       }
       Atomics.store(synced, thread, number);
+      live?.synced(number);
     }
   }
   libc.close(fd);

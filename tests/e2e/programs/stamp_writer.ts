@@ -1,13 +1,16 @@
 // Writes stamped blocks to a device from several threads and leaves the history in a folder:
-//   stamp_writer.ts DEVICE FOLDER SECONDS SEED [MIB=16] [THREADS=4] [SYNC_ONE_IN=16]
+//   stamp_writer.ts DEVICE FOLDER SECONDS SEED [MIB=16] [THREADS=4] [SYNC_ONE_IN=16] [AT_MIB=0] [live]
 // history.json: shape, counts per thread of issued, acknowledged and synced writes, errno that ended
 // it (0: its time was up); thread-N.bin: the records of tests/support/stamps.ts.
+// With live, a record is in the folder before its write is issued, and synced-N.bin says what an fsync
+// has covered: for power cuts, which leave nobody to write history.json.
 // Exits 0 also when I/O failed, so that a killed daemon can be tested: the caller looks at `failed`.
 
 import { recordWords, type StampShape } from "../../support/stamps.ts";
 import type { StampThreadStart } from "./stamp_thread.ts";
 
 const [device, folder, seconds, seed, mib = "16", threadsText = "4", sync = "16"] = Deno.args;
+const [atMib = "0", live = ""] = Deno.args.slice(7);
 const threads = Number(threadsText);
 const shape: StampShape = { threads, blocks: Number(mib) * 256 };
 const WRITES_MAX = 200_000;
@@ -28,6 +31,8 @@ const failures = await Promise.all(logs.map((log, thread) => {
     seed: Number(seed) + thread,
     seconds: Number(seconds),
     syncOneIn: Number(sync),
+    startBytes: Number(atMib) * 1024 * 1024,
+    liveFolder: live === "live" ? folder : null,
     acknowledged,
     synced,
     log,

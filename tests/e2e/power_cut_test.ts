@@ -1,0 +1,32 @@
+// The power is cut under a replicated device, at random moments of attach, resync and load, and what
+// its drives had not flushed is lost in part. After every cut: nothing that was flushed is missing on
+// the primary, the newest checkpoint opens, is a prefix of the history, mounts and passes fsck, and
+// the next start makes replica and primary equal without changing the primary.
+
+import { Prng, seedOf } from "../support/prng.ts";
+import { type CutDuring, CUTS_MAX, type FileSystem, PowerLife } from "../support/power_life.ts";
+import { scaled } from "../support/soak.ts";
+
+const SEED = seedOf("power cuts");
+const CUTS = scaled(2, 100);
+
+/** The first cut is under load, so that there is something to lose. */
+function cutsOf(random: Prng, count: number): CutDuring[] {
+  const rest = Array.from({ length: count - 1 }, (_, index): CutDuring => {
+    const early: readonly CutDuring[] = ["attach", "resync"];
+    return index === 0 ? random.pick(early) : random.pick([...early, "load"] as const);
+  });
+  return ["load", ...rest];
+}
+
+for (let done = 0, life = 0; done < CUTS; life++) {
+  const count = Math.min(CUTS_MAX, CUTS - done);
+  const fs: FileSystem = (SEED + life) % 2 === 0 ? "ext4" : "xfs";
+  const random = new Prng(SEED + life);
+  Deno.test(`power cuts lose nothing that was flushed: ${fs}, cuts ${done + 1} to ${done + count}`, async () => {
+    const cuts = cutsOf(random, count);
+    // deno-lint-ignore no-console -- what was cut when
+    await PowerLife.live({ fs, random, cuts }, console.log);
+  });
+  done += count;
+}

@@ -1,0 +1,45 @@
+// A drive with a volatile cache, over power cuts: QEMU writes to one file and keeps a log of the
+// requests; after a cut the log says what the drive may be left with, which is then its content.
+
+import type { DiskOptions } from "../../tools/guest/guest.ts";
+import { run } from "../../tools/guest/process.ts";
+import { WriteLog } from "../../tools/guest/write_log.ts";
+import type { Prng } from "./prng.ts";
+
+/** How likely it is, out of 4, that a write which no flush covered is on the drive all the same. */
+const SURVIVAL = [0, 1, 2, 3, 4] as const;
+
+export class PowerDisk {
+  /** What the drive holds while its power is off. */
+  readonly image: string;
+  readonly #work: string;
+  readonly #log: string;
+
+  /** `path`: a new file of `sizeBytes`, and the beginning of the names of others. */
+  constructor(path: string, sizeBytes: number) {
+    this.image = path;
+    this.#work = `${path}.work`;
+    this.#log = `${path}.log`;
+    Deno.createSync(path).close();
+    Deno.truncateSync(path, sizeBytes);
+  }
+
+  /** What the drive holds while its power is on. */
+  get work(): string {
+    return this.#work;
+  }
+
+  /** The drive for a guest that is to be started now. */
+  async powerOn(): Promise<DiskOptions> {
+    await run("cp", ["--sparse=always", this.image, this.#work]);
+    return { path: this.#work, writeLogPath: this.#log };
+  }
+
+  /** After the guest was cut; gives how many of 4 unflushed writes are to have survived. */
+  powerOff(random: Prng): number {
+    const survival = random.pick(SURVIVAL);
+    WriteLog.open(this.#log).replayOnto(this.image, { survives: () => random.below(4) < survival });
+    Deno.removeSync(this.#log);
+    return survival;
+  }
+}
