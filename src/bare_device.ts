@@ -14,6 +14,7 @@ import type { CountersReport, ModeReport, StatsReport, StatusReport } from "./co
 import { RateMeter } from "./control/rate_meter.ts";
 import type { DeviceParameters, DeviceProgress, RunningDevice } from "./control/running_device.ts";
 import { UblkDevice } from "./device.ts";
+import type { VerifyReport } from "./replication/verify_report.ts";
 import { countersReport, throughputReport } from "./control/device_report.ts";
 
 /** Opens the target and starts its device; a failure, or `signal`, leaves nothing behind. */
@@ -60,6 +61,10 @@ class BareDevice implements RunningDevice {
         hint: "Modes are those of a device that was added by add io-replica.",
       }),
     );
+  }
+
+  verify(): Promise<VerifyReport> {
+    return Promise.reject(usageError("Cannot compare: the device has no replica"));
   }
 
   async stop(onProgress?: (progress: DeviceProgress) => void): Promise<void> {

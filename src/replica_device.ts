@@ -21,8 +21,10 @@ import type {
   DeviceProgress,
   DeviceStart,
   RunningDevice,
+  VerifyOrder,
 } from "./control/running_device.ts";
 import { UblkDevice } from "./device.ts";
+import type { VerifyProgress, VerifyReport } from "./replication/verify_report.ts";
 import { stepTowards, type WantedMode } from "./replication/wanted_mode.ts";
 import { countersReport, throughputReport } from "./control/device_report.ts";
 import { ReplicaTarget } from "./replica_target.ts";
@@ -90,6 +92,23 @@ class ReplicaDevice implements RunningDevice {
     const { order, note } = stepTowards(mode, wanted);
     if (order === null) return { mode: this.#mode(), note };
     return { mode: await this.#target.order(order), note };
+  }
+
+  async verify({ repair, onProgress, signal }: VerifyOrder): Promise<VerifyReport> {
+    if (this.#stopping) {
+      throw new ReplicaError("unavailable", "Cannot compare: the device is stopping");
+    }
+    let newest: DeviceProgress = { stage: "comparing" };
+    const timer = setInterval(() => onProgress(newest), PROGRESS_MS);
+    try {
+      return await this.#target.verify({
+        repair,
+        signal,
+        onProgress: (progress) => newest = verifyProgress(progress, this.parameters.sizeBytes),
+      });
+    } finally {
+      clearInterval(timer);
+    }
   }
 
   async stop(onProgress?: (progress: DeviceProgress) => void): Promise<void> {
@@ -265,4 +284,14 @@ class ReplicaDevice implements RunningDevice {
     const { views } = this.#target;
     return views ? views.counters[replicatorCounters(views) + REPLICATOR_COUNTER[name]] : 0;
   }
+}
+
+function verifyProgress(progress: VerifyProgress, sizeBytes: number): DeviceProgress {
+  const { stage, comparedBytes, differingBytes, remainingMs } = progress;
+  const found = differingBytes === 0 ? "" : `, ${formatSize(differingBytes)} differ`;
+  return {
+    stage: (stage === "waiting" ? "waiting for a checkpoint" : "comparing") + found,
+    pendingBytes: sizeBytes - comparedBytes,
+    remainingMs,
+  };
 }

@@ -20,6 +20,7 @@ import { PrimaryMetadata } from "./primary/metadata.ts";
 import type { QueueTarget } from "./queue/room.ts";
 import { checkpointBatchBlocks, checkpointLimits } from "./replication/checkpoint_policy.ts";
 import type { Mode } from "./replication/mode.ts";
+import type { VerifyReport } from "./replication/verify_report.ts";
 import type { ModeOrder } from "./replication/wanted_mode.ts";
 import type { ReplicatorNews } from "./replicator/room_options.ts";
 import { captureWrites } from "./shared/capture_mode.ts";
@@ -35,6 +36,7 @@ import {
 } from "./system_of_target.ts";
 import type { QueueBuffers, Target, TargetStart } from "./target.ts";
 import type { ReplicatorEnd } from "./workers/replicator_handle.ts";
+import type { VerifyRequest } from "./workers/verify_call.ts";
 
 /** A stop gives up on the replica when it took nothing for so long. */
 const STALL_MS = 60_000;
@@ -228,6 +230,11 @@ export class ReplicaTarget implements Target {
     const mode = await this.#needRunning().handle.order(order);
     await this.#marks.settled();
     return mode;
+  }
+
+  /** Compares primary and replica. */
+  async verify(request: VerifyRequest): Promise<VerifyReport> {
+    return await this.#needRunning().handle.verify(request);
   }
 
   /** From here on a replica that is away does not hold requests back for ever. */

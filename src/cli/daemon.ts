@@ -11,9 +11,10 @@ import { messageOf, ReplicaError } from "../base/errors.ts";
 import { roomLog } from "../base/log.ts";
 import type { DeviceConfig } from "../config.ts";
 import type { ModeReport, PingReport, StatsReport, StatusReport } from "../control/protocol.ts";
+import type { VerifyReport } from "../replication/verify_report.ts";
 import type { WantedMode } from "../replication/wanted_mode.ts";
 import { processStart, removeState, writeState } from "../control/run_directory.ts";
-import type { DeviceProgress, RunningDevice } from "../control/running_device.ts";
+import type { DeviceProgress, RunningDevice, VerifyOrder } from "../control/running_device.ts";
 import { type ControlHandler, ControlServer } from "../control/server.ts";
 import type { Context, SignalName } from "./context.ts";
 import { absolutePath, reachableSocket } from "./paths.ts";
@@ -189,6 +190,21 @@ class Daemon implements ControlHandler {
   async setMode(wanted: WantedMode): Promise<ModeReport> {
     const report = await this.#started().setMode(wanted);
     this.#log.info("Mode set by request", { wanted, mode: report.mode });
+    return report;
+  }
+
+  async verify(order: VerifyOrder): Promise<VerifyReport> {
+    const device = this.#started();
+    this.#log.info("Comparison begun", { repair: order.repair });
+    const report = await device.verify(order);
+    const { comparedBytes, differing, damaged, busyBytes, isRepairing } = report;
+    this.#log.info("Comparison ended", {
+      comparedBytes,
+      differing: differing.length,
+      damaged: damaged.length,
+      busyBytes,
+      isRepairing,
+    });
     return report;
   }
 

@@ -29,11 +29,6 @@ export const laterCommands: readonly Command[] = [
     'Use "export --at CNO" to write a checkpoint to an image file or a device.',
   ),
   laterCommand(
-    "verify",
-    "Compare primary and replica",
-    'Stop the device, "export" the replica, and compare the image with the primary.',
-  ),
-  laterCommand(
     "recover",
     "Take over a device whose daemon died",
     'Use "del" to remove what a dead daemon left, then "add".',

@@ -20,6 +20,7 @@ import { modeCommand } from "./mode.ts";
 import { statsCommand } from "./stats.ts";
 import { statusCommand } from "./status.ts";
 import { stopCommand } from "./stop.ts";
+import { verifyCommand } from "./verify.ts";
 
 const TEXTS: ProgramTexts = {
   version: deno.version,
@@ -29,7 +30,7 @@ const TEXTS: ProgramTexts = {
   commands: [
     ["Devices:", [formatCommand, addCommand, delCommand, listCommand, stopCommand]],
     ["Watching:", [statusCommand, statsCommand, featuresCommand]],
-    ["Replicas:", [modeCommand, exportCommand, inspectCommand]],
+    ["Replicas:", [modeCommand, verifyCommand, exportCommand, inspectCommand]],
     ["Not in this version (refused):", laterCommands],
   ],
   notes: `Sizes take B, KiB, MiB, GiB and TiB; K, M, G and T mean the same binary units.

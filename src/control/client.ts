@@ -16,6 +16,7 @@ import {
   type StatsReport,
   type StatusReport,
 } from "./protocol.ts";
+import type { VerifyReport } from "../replication/verify_report.ts";
 import type { WantedMode } from "../replication/wanted_mode.ts";
 import type { DeviceProgress } from "./running_device.ts";
 
@@ -64,6 +65,16 @@ export async function setMode(
   options?: CallOptions,
 ): Promise<ModeReport> {
   return await call(path, { command: "set-mode", mode }, options) as ModeReport;
+}
+
+/** Has the daemon compare primary and replica; it ends the comparison when `signal` is aborted. */
+export async function verify(
+  path: string,
+  { repair }: { repair: boolean },
+  onProgress: (progress: DeviceProgress) => void,
+  options?: CallOptions,
+): Promise<VerifyReport> {
+  return await call(path, { command: "verify", repair }, options, onProgress) as VerifyReport;
 }
 
 /** Asks the daemon to stop its device; resolves when it is stopped. */

@@ -25,7 +25,7 @@ export const REQUEST_BYTES_MAX = 64 * 1024;
 export const RESPONSE_BYTES_MAX = 1024 * 1024;
 
 const PLAIN_COMMANDS = ["ping", "status", "stats", "stop"] as const;
-const COMMANDS = [...PLAIN_COMMANDS, "set-mode"] as const;
+const COMMANDS = [...PLAIN_COMMANDS, "set-mode", "verify"] as const;
 
 /** Fields besides the command. */
 const FIELDS: Readonly<Record<typeof COMMANDS[number], readonly string[]>> = {
@@ -34,11 +34,13 @@ const FIELDS: Readonly<Record<typeof COMMANDS[number], readonly string[]>> = {
   "stats": [],
   "stop": [],
   "set-mode": ["mode"],
+  "verify": ["repair"],
 };
 
 export type Request =
   | { readonly command: typeof PLAIN_COMMANDS[number] }
-  | { readonly command: "set-mode"; readonly mode: WantedMode };
+  | { readonly command: "set-mode"; readonly mode: WantedMode }
+  | { readonly command: "verify"; readonly repair: boolean };
 
 export interface PoolReport {
   readonly sizeBytes: number;
@@ -195,6 +197,8 @@ function requestOf(fields: Record<string, unknown>): Request {
     }
     case "set-mode":
       return { command, mode: wantedModeOf(fields.mode) };
+    case "verify":
+      return { command, repair: flagOf(fields, "repair") };
     default:
       return { command };
   }
@@ -207,6 +211,15 @@ function wantedModeOf(value: unknown): WantedMode {
     `Cannot read the request: "mode" is ${value === undefined ? "missing" : shorten(value)}`,
     { hint: `It is one of ${WANTED_MODES.join(", ")}.` },
   );
+}
+
+/** A field that is true or false; false when it is left out. */
+function flagOf(fields: Record<string, unknown>, field: string): boolean {
+  const value = fields[field] ?? false;
+  if (typeof value === "boolean") return value;
+  throw usageError(`Cannot read the request: "${field}" is neither true nor false`, {
+    hint: FORM_HINT,
+  });
 }
 
 /** Reads one line of an answer; a data error when it is none. */

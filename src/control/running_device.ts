@@ -1,6 +1,7 @@
 // What the daemon (src/cli/daemon.ts) needs of a running device, whatever its target: src/device.ts
 // and the tests' fake device implement it.
 
+import type { VerifyReport } from "../replication/verify_report.ts";
 import type { WantedMode } from "../replication/wanted_mode.ts";
 import type { ModeReport, StatusSource } from "./protocol.ts";
 
@@ -37,6 +38,15 @@ export interface DeviceStart {
   readonly onProgress?: (progress: DeviceProgress) => void;
 }
 
+export interface VerifyOrder {
+  /** What differs is copied again. */
+  readonly repair: boolean;
+  /** Called at least every second, also while nothing advances. */
+  readonly onProgress: (progress: DeviceProgress) => void;
+  /** Aborted: nobody waits any more. */
+  readonly signal: AbortSignal;
+}
+
 export interface RunningDevice extends StatusSource {
   readonly parameters: DeviceParameters;
   /**
@@ -46,6 +56,8 @@ export interface RunningDevice extends StatusSource {
   readonly ended: Promise<void>;
   /** Resolves when the mode is what was wanted, or leads there by itself. */
   setMode(wanted: WantedMode): Promise<ModeReport>;
+  /** Compares primary and replica while both change. */
+  verify(request: VerifyOrder): Promise<VerifyReport>;
   /** Clean stop: drains, cuts the last checkpoint, removes the device. Later calls join the first. */
   stop(onProgress?: (progress: DeviceProgress) => void): Promise<void>;
 }

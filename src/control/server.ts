@@ -24,7 +24,8 @@ import {
   type StatusReport,
 } from "./protocol.ts";
 import { withRunDirectoryLock } from "./run_directory.ts";
-import type { DeviceProgress } from "./running_device.ts";
+import type { VerifyReport } from "../replication/verify_report.ts";
+import type { DeviceProgress, VerifyOrder } from "./running_device.ts";
 import type { WantedMode } from "../replication/wanted_mode.ts";
 
 /** What the server asks of the daemon. */
@@ -33,6 +34,8 @@ export interface ControlHandler {
   status(): StatusReport;
   stats(): StatsReport;
   setMode(wanted: WantedMode): Promise<ModeReport>;
+  /** Compares primary and replica. */
+  verify(order: VerifyOrder): Promise<VerifyReport>;
   /** Resolves when the device is stopped. */
   stop(onProgress: (progress: DeviceProgress) => void): Promise<void>;
 }
@@ -148,18 +151,39 @@ export class ControlServer {
         return handler.stats();
       case "set-mode":
         return await handler.setMode(request.mode);
+      case "verify":
+        return await verifyWhileHeard(client, handler, request.repair);
       case "stop":
-        await stopWithProgress(client, handler);
+        // A stop goes on when the client that asked for it goes away.
+        await withProgress(client, (onProgress) => handler.stop(onProgress));
         return {};
     }
   }
 }
 
+/** A comparison ends when the client that asked for it goes away. */
+async function verifyWhileHeard(
+  client: LineConnection,
+  handler: ControlHandler,
+  repair: boolean,
+): Promise<VerifyReport> {
+  const gone = new AbortController();
+  return await withProgress(
+    client,
+    (onProgress) => handler.verify({ repair, onProgress, signal: gone.signal }),
+    () => gone.abort(),
+  );
+}
+
 /**
- * A stop goes on when the client that asked for it goes away; only its progress is dropped. A client
- * that reads slowly gets the newest progress whenever it is ready for one.
+ * Runs what takes long and sends its progress. A client that reads slowly gets the newest progress
+ * whenever it is ready for one; one that went away gets none, and `onGone` is called.
  */
-async function stopWithProgress(client: LineConnection, handler: ControlHandler): Promise<void> {
+async function withProgress<T>(
+  client: LineConnection,
+  run: (onProgress: (progress: DeviceProgress) => void) => Promise<T>,
+  onGone: () => void = () => {},
+): Promise<T> {
   let newest: DeviceProgress | null = null;
   let sending: Promise<void> | null = null;
   async function sendNewest(): Promise<void> {
@@ -170,16 +194,20 @@ async function stopWithProgress(client: LineConnection, handler: ControlHandler)
         await client.send(encodeLine({ progress }));
       }
     } catch (error) {
-      roomLog("control").debug("A client left before the stop", { reason: messageOf(error) });
+      roomLog("control").debug("A client left before the end", { reason: messageOf(error) });
+      onGone();
       return; // `sending` stays set: nothing more is sent
     }
     sending = null;
   }
-  await handler.stop((progress) => {
-    newest = progress;
-    sending ??= sendNewest();
-  });
-  await sending;
+  try {
+    return await run((progress) => {
+      newest = progress;
+      sending ??= sendNewest();
+    });
+  } finally {
+    await sending;
+  }
 }
 
 async function refuse(client: LineConnection): Promise<void> {

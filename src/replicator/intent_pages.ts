@@ -55,6 +55,11 @@ export async function declareAllDirty(
   await rewrite(writing, pages, (map, page) => map.wantPage(page));
 }
 
+/** Makes what is wanted of a page durable. */
+export async function writeWantedPage(writing: IntentWriting, page: number): Promise<void> {
+  await rewrite(writing, [page], () => {});
+}
+
 /**
  * After a drained stop: no region is dirty. The caller has flushed the primary, and no queue will ever
  * write again.
@@ -73,15 +78,18 @@ async function rewrite(
   change: (map: IntentMap, page: number) => void,
 ): Promise<void> {
   const map = new IntentMap(views);
-  for (const page of pages) {
-    await lock(map, page, clock);
-    change(map, page);
-    map.compose(page);
-  }
-  await writeComposedPages(disk, place, { map, pages });
-  for (const page of pages) {
-    map.complete(page);
-    map.unlock(page);
+  const locked: number[] = [];
+  try {
+    for (const page of pages) {
+      await lock(map, page, clock);
+      locked.push(page);
+      change(map, page);
+      map.compose(page);
+    }
+    await writeComposedPages(disk, place, { map, pages });
+    for (const page of pages) map.complete(page);
+  } finally {
+    for (const page of locked) map.unlock(page);
   }
 }
 

@@ -21,16 +21,12 @@ import { ReplicaError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import { KiB } from "../base/units.ts";
 import type { ResyncPace } from "../replication/resync_pace.ts";
-import {
-  QUEUE_COUNTER,
-  REPLICATOR_COUNTER as COUNTER,
-  replicatorCounters,
-  sumQueues,
-} from "../shared/counters.ts";
+import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
 import { IntervalLock } from "../shared/interval_lock.ts";
 import { type SharedViews, WORD } from "../shared/layout.ts";
 import { ENTRY_DATA, ENTRY_ZERO, type Pool } from "../shared/pool.ts";
 import { StaleMap } from "../shared/stale_map.ts";
+import { GuestWatch } from "./guest_watch.ts";
 import { type BlockRun, zeroRuns } from "./zero_runs.ts";
 
 /** Longest stretch that is read at once, for the stale blocks in it. */
@@ -82,6 +78,7 @@ export class Resync {
   readonly #options: ResyncOptions;
   readonly #stale: StaleMap;
   readonly #lock: IntervalLock;
+  readonly #guest: GuestWatch;
   readonly #counters: Float64Array;
   readonly #stretchChunks: number;
   /** Units of the pool up to which copies begin. */
@@ -93,13 +90,13 @@ export class Resync {
   #pausedUntilMs = 0;
   /** How often blocks could not be read that are still to be copied. */
   readonly #failedReads = new Map<number, number>();
-  #guestRequests = 0;
 
   constructor(options: ResyncOptions) {
     const { views, pool } = options;
     this.#options = options;
     this.#stale = new StaleMap(views);
     this.#lock = new IntervalLock(views);
+    this.#guest = new GuestWatch(views);
     this.#counters = views.counters.subarray(replicatorCounters(views));
     this.#limitUnits = Math.floor(pool.capacityUnits / 2);
     const units = Math.min(STRETCH_BYTES / pool.unitBytes, Math.floor(pool.capacityUnits / 4));
@@ -240,7 +237,7 @@ export class Resync {
     }
     if (placed) this.#counters[COUNTER.resyncedBytes] += stretch.staleBlocks * pool.unitBytes;
     if (!placed || retryMs > RETRY_MS) this.#pausedUntilMs = clock.nowMs() + retryMs;
-    pace.ended(clock.nowMs(), clock.nowMs() - sinceMs, this.#guestIsBusy());
+    pace.ended(clock.nowMs(), clock.nowMs() - sinceMs, this.#guest.isBusy());
   }
 
   /** The stale blocks that were read, and those that are to be tried again. */
@@ -312,15 +309,6 @@ export class Resync {
   #newBuffer(): Uint8Array {
     const { allocate, pool } = this.#options;
     return allocate(this.#stretchChunks * this.#stale.chunkBlocks * pool.unitBytes);
-  }
-
-  /** Whether the guest had requests served since this was last asked. */
-  #guestIsBusy(): boolean {
-    const { views } = this.#options;
-    const requests = sumQueues(views, QUEUE_COUNTER.reads) + sumQueues(views, QUEUE_COUNTER.writes);
-    const busy = requests !== this.#guestRequests;
-    this.#guestRequests = requests;
-    return busy;
   }
 }
 

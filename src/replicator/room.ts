@@ -3,12 +3,13 @@
 // open() attaches or refuses; what primary and replica differ in is marked stale, and copied while the
 // device is in use. Called by workers/replicator_worker.ts, made from plain data.
 
+import { invariant } from "../base/assert.ts";
 import { reportOf } from "../base/error_report.ts";
 import { dataError, messageOf, ReplicaError, usageError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import { roomLog } from "../base/log.ts";
 import { MiB } from "../base/units.ts";
-import { dirtyMapPlace } from "../format/primary_layout.ts";
+import { dirtyMapPlace, type MapPlace } from "../format/primary_layout.ts";
 import { PrimaryMetadata } from "../primary/metadata.ts";
 import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
 import type { ReplicaClaim } from "../replica/claim.ts";
@@ -20,6 +21,7 @@ import { UnsafeStore } from "../replica/unsafe_store.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
 import type { Mode } from "../replication/mode.ts";
 import { ResyncPace } from "../replication/resync_pace.ts";
+import type { VerifyProgress, VerifyReport } from "../replication/verify_report.ts";
 import type { ModeOrder } from "../replication/wanted_mode.ts";
 import { IntentMap } from "../shared/intent_map.ts";
 import { type SharedViews, sharedViews } from "../shared/layout.ts";
@@ -40,6 +42,7 @@ import {
   type RoomSystem,
 } from "./room_system.ts";
 import { markDevice, markDirtyRegions } from "./stale_at_start.ts";
+import { runVerify } from "./verify_run.ts";
 
 /** Nodes of the replica's tree that stay in memory: part of the fixed overhead beside the pool. */
 export const NODE_CACHE_BYTES = 32 * MiB;
@@ -58,6 +61,8 @@ export class ReplicatorRoom {
   #writer: HyperfileWriter | null = null;
   #replicator: Replicator | null = null;
   #cleaner: IntentCleaner | null = null;
+  #dirtyMap: MapPlace | null = null;
+  #verifying: AbortController | null = null;
   readonly #areas: RoomMemory[] = [];
 
   constructor(
@@ -79,6 +84,7 @@ export class ReplicatorRoom {
   async open(): Promise<ReplicatorReady> {
     this.#primary = await this.#system.openPrimary();
     const metadata = await PrimaryMetadata.load(this.#primary.disk);
+    this.#dirtyMap = dirtyMapPlace(metadata.layout);
     const attaching = this.#attachOptions(metadata);
     const { signal } = this.#abort;
     await this.#withStore("read", (store) => lookAtReplica(store, attaching));
@@ -145,13 +151,58 @@ export class ReplicatorRoom {
     }
   }
 
+  /**
+   * Compares primary and replica while both change; with `repair`, has copied again what differs. One
+   * comparison at a time; stopVerify() and the end of the room end it.
+   */
+  async verify(
+    { repair }: { repair: boolean },
+    onProgress: (progress: VerifyProgress) => void,
+  ): Promise<VerifyReport> {
+    const [primary, store, replicator] = [this.#primary, this.#store, this.#replicator];
+    const dirtyMap = this.#dirtyMap;
+    if (!primary || !store || !replicator || !dirtyMap || this.#abort.signal.aborted) {
+      throw new ReplicaError("unavailable", "Cannot compare: replication has not begun");
+    }
+    invariant(this.#verifying === null, "the main room asks for one comparison at a time");
+    const verifying = new AbortController();
+    this.#verifying = verifying;
+    const doorbells = this.#system.doorbells(this.#views);
+    try {
+      return await runVerify({
+        views: this.#views,
+        primary,
+        store,
+        replicator,
+        deviceSizeBytes: this.#options.deviceSizeBytes,
+        bytesPerSecond: this.#options.resyncBytesPerSecond,
+        dirtyMap,
+        clock: this.#system.clock,
+        allocate: (sizeBytes) => this.#system.allocate(sizeBytes),
+        wakeQueues: () => doorbells.ringAll(),
+        repair,
+        signal: verifying.signal,
+        onProgress,
+      });
+    } finally {
+      this.#verifying = null;
+    }
+  }
+
+  /** The comparison under way rejects with `reason`, or with `closed`. */
+  stopVerify(reason?: ReplicaError): void {
+    this.#verifying?.abort(reason);
+  }
+
   /** No queue captures any more: drain the pool, then end run(). */
   stop(): void {
+    this.stopVerify(stopsError());
     this.#replicator?.stop();
   }
 
   /** Give up at once, whatever the replica does. */
   abandon(): void {
+    this.stopVerify(stopsError());
     this.#abort.abort();
     this.#replicator?.abandon();
   }
@@ -296,4 +347,8 @@ export class ReplicatorRoom {
     this.#areas.push(area);
     return area.bytes;
   }
+}
+
+function stopsError(): ReplicaError {
+  return new ReplicaError("unavailable", "Cannot finish the comparison: the device stops");
 }

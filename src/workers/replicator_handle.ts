@@ -5,6 +5,7 @@ import { errorOfReport } from "../base/error_report.ts";
 import { ReplicaError } from "../base/errors.ts";
 import type { LogConfig } from "../config.ts";
 import type { Mode } from "../replication/mode.ts";
+import type { VerifyReport } from "../replication/verify_report.ts";
 import type { ModeOrder } from "../replication/wanted_mode.ts";
 import type {
   ReplicatorReady,
@@ -12,6 +13,7 @@ import type {
   ReplicatorRoomOptions,
 } from "../replicator/room_options.ts";
 import type { FromReplicatorMessage, ToReplicatorMessage } from "./replicator_messages.ts";
+import { busyError, VerifyCall, type VerifyRequest } from "./verify_call.ts";
 
 /** How the room ended: `error` is what broke it, or kept it from opening. */
 export interface ReplicatorEnd {
@@ -30,6 +32,7 @@ export class ReplicatorHandle {
   /** Orders that the room has not answered yet, oldest first. */
   #orders: PromiseWithResolvers<Mode>[] = [];
   #isOver = false;
+  #verify: VerifyCall | null = null;
 
   constructor(room: ReplicatorRoomOptions, log: LogConfig, events: ReplicatorRoomEvents) {
     this.#events = events;
@@ -66,11 +69,25 @@ export class ReplicatorHandle {
    * that it led to, `onNews` having told of it before.
    */
   order(order: ModeOrder): Promise<Mode> {
-    if (this.#isOver) return Promise.reject(overError());
+    if (this.#isOver) return Promise.reject(overError("change the mode"));
     const answer = Promise.withResolvers<Mode>();
     this.#orders.push(answer);
     this.#post({ type: "order", order });
     return answer.promise;
+  }
+
+  /** Compares primary and replica; a second comparison meanwhile is refused. */
+  async verify(request: VerifyRequest): Promise<VerifyReport> {
+    if (this.#isOver) throw overError("compare");
+    if (this.#verify) throw busyError();
+    this.#post({ type: "verify", repair: request.repair });
+    const call = VerifyCall.start(request, () => this.#post({ type: "verify-stop" }));
+    this.#verify = call;
+    try {
+      return await call.report;
+    } finally {
+      this.#verify = null;
+    }
   }
 
   #post(message: ToReplicatorMessage): void {
@@ -87,6 +104,15 @@ export class ReplicatorHandle {
         return;
       case "ordered":
         this.#orders.shift()?.resolve(message.mode);
+        return;
+      case "verify-progress":
+        this.#verify?.progress(message.progress);
+        return;
+      case "verified":
+        this.#verify?.resolve(message.report);
+        return;
+      case "verify-failed":
+        this.#verify?.reject(errorOfReport(message.error));
         return;
       case "stopped":
         this.#finish({ drained: message.drained });
@@ -105,11 +131,12 @@ export class ReplicatorHandle {
     );
     this.#ended.resolve(end);
     this.#isOver = true;
-    for (const order of this.#orders) order.reject(overError());
+    for (const order of this.#orders) order.reject(overError("change the mode"));
     this.#orders = [];
+    this.#verify?.reject(overError("compare"));
   }
 }
 
-function overError(): ReplicaError {
-  return new ReplicaError("unavailable", "Cannot change the mode: replication has ended");
+function overError(what: string): ReplicaError {
+  return new ReplicaError("unavailable", `Cannot ${what}: replication has ended`);
 }

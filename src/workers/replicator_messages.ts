@@ -3,6 +3,7 @@
 import type { ErrorReport } from "../base/error_report.ts";
 import type { LogConfig } from "../config.ts";
 import type { Mode } from "../replication/mode.ts";
+import type { VerifyProgress, VerifyReport } from "../replication/verify_report.ts";
 import type { ModeOrder } from "../replication/wanted_mode.ts";
 import type {
   ReplicatorNews,
@@ -16,6 +17,10 @@ export type ToReplicatorMessage =
   | { readonly type: "stop" }
   /** What the operator wants; nothing happens where the mode does not allow it. Answered by "ordered". */
   | { readonly type: "order"; readonly order: ModeOrder }
+  /** Compare primary and replica. Answered by "verified" or "verify-failed". */
+  | { readonly type: "verify"; readonly repair: boolean }
+  /** Nobody waits for the comparison any more. */
+  | { readonly type: "verify-stop" }
   /** End at once. */
   | { readonly type: "abandon" };
 
@@ -24,6 +29,9 @@ export type FromReplicatorMessage =
   | { readonly type: "news"; readonly news: ReplicatorNews }
   /** An order is carried out, with what came of it; one for each, in order. */
   | { readonly type: "ordered"; readonly mode: Mode }
+  | { readonly type: "verify-progress"; readonly progress: VerifyProgress }
+  | { readonly type: "verified"; readonly report: VerifyReport }
+  | { readonly type: "verify-failed"; readonly error: ErrorReport }
   /** The worker ends. `drained`: everything that was captured is on the replica. */
   | { readonly type: "stopped"; readonly drained: boolean }
   /** The room could not open, or broke; the worker ends. */

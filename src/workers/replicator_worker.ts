@@ -33,6 +33,23 @@ async function serve(options: ReplicatorRoomOptions): Promise<void> {
   }
 }
 
+/** Progress is told at most so often. */
+const PROGRESS_MS = 200;
+
+async function verify(serving: ReplicatorRoom, repair: boolean): Promise<void> {
+  let toldMs = -Infinity;
+  try {
+    const report = await serving.verify({ repair }, (progress) => {
+      if (performance.now() - toldMs < PROGRESS_MS) return;
+      toldMs = performance.now();
+      worker.postMessage({ type: "verify-progress", progress });
+    });
+    worker.postMessage({ type: "verified", report });
+  } catch (error) {
+    worker.postMessage({ type: "verify-failed", error: reportOf(error) });
+  }
+}
+
 worker.onmessage = async function (event) {
   const message = event.data;
   switch (message.type) {
@@ -45,6 +62,12 @@ worker.onmessage = async function (event) {
       return;
     case "abandon":
       room?.abandon();
+      return;
+    case "verify":
+      if (room) await verify(room, message.repair);
+      return;
+    case "verify-stop":
+      room?.stopVerify();
       return;
     case "order":
       if (room) worker.postMessage({ type: "ordered", mode: room.order(message.order) });

@@ -34,6 +34,7 @@ export class FakeDaemon {
         status: () => device.status(),
         stats: () => device.stats(),
         setMode: (wanted) => device.setMode(wanted),
+        verify: (order) => device.verify(order),
         stop: (onProgress) => device.stop(onProgress),
       },
     });

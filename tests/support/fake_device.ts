@@ -4,12 +4,14 @@ import { ReplicaError, usageError } from "../../src/base/errors.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import type { DeviceConfig } from "../../src/config.ts";
 import { stepTowards, type WantedMode } from "../../src/replication/wanted_mode.ts";
+import type { VerifyReport } from "../../src/replication/verify_report.ts";
 import type { ModeReport, StatsReport, StatusReport } from "../../src/control/protocol.ts";
 import type {
   DeviceParameters,
   DeviceProgress,
   DeviceStart,
   RunningDevice,
+  VerifyOrder,
 } from "../../src/control/running_device.ts";
 
 export interface FakeBehaviour {
@@ -19,6 +21,8 @@ export interface FakeBehaviour {
   readonly stopMs?: number;
   /** The stop ends with this; the device is gone all the same. */
   readonly stopError?: Error;
+  /** What a comparison finds. */
+  readonly verifyReport?: VerifyReport;
   /** The running device breaks with this after `breakMs`. */
   readonly breakError?: Error;
   readonly breakMs?: number;
@@ -41,6 +45,8 @@ export class FakeDevice implements RunningDevice {
   readonly parameters: DeviceParameters;
   readonly ended: Promise<void>;
   stops = 0;
+  /** Comparisons that ended because nobody waited any more. */
+  verifyStops = 0;
   readonly #config: DeviceConfig;
   readonly #behaviour: FakeBehaviour;
   readonly #end = Promise.withResolvers<void>();
@@ -91,6 +97,20 @@ export class FakeDevice implements RunningDevice {
     if (order === "resume") this.#mode = "forward-part";
     if (order === "resync-all") this.#mode = "forward-full";
     return Promise.resolve({ mode: this.#mode, note });
+  }
+
+  /** Goes on until nobody waits any more where `verifyReport` is absent. */
+  async verify({ onProgress, signal, repair }: VerifyOrder): Promise<VerifyReport> {
+    const report = this.#behaviour.verifyReport;
+    const timer = setInterval(() => onProgress({ stage: "comparing", pendingBytes: 4096 }), 10);
+    try {
+      await systemClock.sleep(report === undefined ? 60_000 : 100, signal);
+    } finally {
+      clearInterval(timer);
+    }
+    if (report !== undefined && !signal.aborted) return { ...report, isRepairing: repair };
+    this.verifyStops++;
+    throw new ReplicaError("closed", "Cannot finish the comparison: it was stopped");
   }
 
   stats(): StatsReport {

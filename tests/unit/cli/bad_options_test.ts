@@ -56,6 +56,8 @@ const COMMAND_LINES: readonly Row[] = [
     ["list", "--log-file", "/nonexistent/x.log"],
     'Cannot open the log file "/nonexistent/x.log": No such file',
   ],
+  [["verify", "-n", "9"], "Cannot find device 9"],
+  [["verify", "--fix"], "unknown option '--fix'"],
   [["mode"], "no command is given"],
   [["mode", "set"], "missing required argument 'mode'"],
   [["mode", "set", "paused"], 'Cannot set the mode "paused": there is no such mode to set'],
@@ -139,7 +141,6 @@ const LATER: readonly Row[] = [
   [[...ADD, "--resync-rate", "1KiB"], "Cannot use --resync-rate 1KiB"],
   [["recover", "-n", "0"], 'Cannot run "recover"'],
   [["restore", "--at", "3"], 'Use "export --at CNO"'],
-  [["verify"], 'Cannot run "verify"'],
   [["checkpoint"], 'Cannot run "checkpoint"'],
 ];
 

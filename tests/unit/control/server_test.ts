@@ -1,9 +1,12 @@
 // The management socket against clients of every sort: right ones, malformed ones, slow ones, many.
 
 import { assert, assertEquals, assertRejects } from "../../support/assert.ts";
+import { systemClock } from "../../../src/base/clock.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
-import { ping, setMode, status, stop } from "../../../src/control/client.ts";
+import { ping, setMode, status, stop, verify } from "../../../src/control/client.ts";
 import { type ControlHandler, ControlServer } from "../../../src/control/server.ts";
+import type { VerifyOrder } from "../../../src/control/running_device.ts";
+import type { VerifyReport } from "../../../src/replication/verify_report.ts";
 import type { StatsReport, StatusReport } from "../../../src/control/protocol.ts";
 
 class Place {
@@ -41,6 +44,15 @@ class Handler implements ControlHandler {
   }
   setMode(wanted: string) {
     return Promise.resolve({ mode: wanted, note: "" });
+  }
+  verifyEnded = Promise.withResolvers<void>();
+  async verify({ repair, onProgress, signal }: VerifyOrder): Promise<VerifyReport> {
+    while (repair && !signal.aborted) {
+      onProgress({ stage: "comparing" });
+      await systemClock.sleep(5, signal);
+    }
+    this.verifyEnded.resolve();
+    return { comparedBytes: 1 } as VerifyReport;
   }
   stop(onProgress: (progress: { stage: string }) => void): Promise<void> {
     onProgress({ stage: "draining" });
@@ -127,6 +139,8 @@ Deno.test("ControlServer answers malformed requests with an error and lives on",
     ['{"command":"set-mode","mode":"paused"}\n', '"mode" is "paused"'],
     ['{"command":"set-mode","mode":["pause"]}\n', '"mode" is ["pause"]'],
     ['{"command":"set-mode","mode":"pause","x":1}\n', 'unknown field "x"'],
+    ['{"command":"verify","repair":1}\n', '"repair" is neither true nor false'],
+    ['{"command":"verify","mode":"pause"}\n', 'unknown field "mode"'],
     ['{"__proto__":{"command":"stop"}}\n', 'unknown field "__proto__"'],
     [`{"${"k".repeat(5000)}":1}\n`, "unknown field"],
     [new Uint8Array([0xff, 0xfe, 0x0a]), "it is not valid UTF-8"],
@@ -250,4 +264,21 @@ Deno.test("the client says why a daemon cannot be reached", async () => {
     await assertRejects(() => ping(place.socket), ReplicaError, part, text);
     await answering;
   }
+});
+
+Deno.test("a comparison ends when the client that asked for it goes away", async () => {
+  await using place = new Place();
+  const handler = new Handler();
+  await place.listen({ handler });
+  const found = await verify(place.socket, { repair: false }, () => {});
+  assertEquals(found.comparedBytes, 1);
+  handler.verifyEnded = Promise.withResolvers();
+  const leaving = new AbortController();
+  await assertRejects(
+    () => verify(place.socket, { repair: true }, () => leaving.abort(), { signal: leaving.signal }),
+    ReplicaError,
+    "interrupted",
+  );
+  await handler.verifyEnded.promise;
+  assertEquals((await ping(place.socket)).pid, Deno.pid, "and the daemon lives on");
 });

@@ -1,0 +1,94 @@
+// `verify`: compares primary and replica of a running device, and has repaired what differs.
+
+import { EXIT_CODES } from "../base/errors.ts";
+import { formatSize } from "../base/units.ts";
+import { verify } from "../control/client.ts";
+import { type ByteSpan, isEqual, type VerifyReport } from "../replication/verify_report.ts";
+import { defineCommand } from "./command.ts";
+import type { Context } from "./context.ts";
+import { daemonChoice, daemonSocket } from "./find_daemon.ts";
+import { flagOption } from "./options.ts";
+import { duration, progressText } from "./progress_text.ts";
+
+/** The daemon tells its progress more often than that, whatever it waits for. */
+const SILENCE_MS = 60_000;
+const LINE_MS = 5_000;
+/** Lines of places that are printed; with --json all. */
+const PLACES_MAX = 50;
+
+export const verifyCommand = defineCommand({
+  name: "verify",
+  summary: "Compare primary and replica while the device is in use",
+  description:
+    "The daemon reads the whole device and the newest checkpoints of its replica and compares them by " +
+    "digests (SHA-256 of each block). It yields to the guest, keeps to --resync-rate of add, and needs " +
+    "a few MiB. What is written meanwhile is compared again until it can be told. SIGINT ends the " +
+    "comparison in the daemon, too.",
+  options: {
+    ...daemonChoice,
+    repair: flagOption("--repair", {
+      summary: "Copy again what differs (the mode becomes forward-part until that is done)",
+    }),
+  },
+  examples: [
+    ["verify -n 0", "The device /dev/ublkb0"],
+    ["verify -n 0 --repair && echo equal", 'Repair what differs; "equal" if nothing did'],
+  ],
+  notes: `Exit codes:
+  0  equal
+  3  they differ somewhere, also when --repair had it copied again; verify again then
+  4  it could not be told: replication is paused or has ended, or nothing advances
+
+Replicas have no checksums over data blocks, so this is how damage in a store is found
+before a restore needs the block. Places where the replica can't be read at all are
+reported as damaged: --repair does not mend those, since what is missing may be more than
+data; "inspect tree" says what it is. --repair survives a crash: what it marks is in the
+primary's dirty map.`,
+  async run(ctx, values) {
+    const socket = await daemonSocket(ctx, values, { orOnly: true });
+    const report = await compare(ctx, socket, values.repair);
+    ctx.stdout.write(values.json ? JSON.stringify(report, null, 2) + "\n" : reportText(report));
+    return isEqual(report) ? 0 : EXIT_CODES.data;
+  },
+});
+
+async function compare(ctx: Context, socket: string, repair: boolean): Promise<VerifyReport> {
+  let shownMs = ctx.clock.nowMs();
+  return await verify(socket, { repair }, (progress) => {
+    const nowMs = ctx.clock.nowMs();
+    if (nowMs - shownMs < LINE_MS) return;
+    shownMs = nowMs;
+    ctx.stderr.write(`${progressText(progress)}\n`);
+  }, { timeoutMs: SILENCE_MS, signal: ctx.signal });
+}
+
+/** The report as a person reads it. */
+export function reportText(report: VerifyReport): string {
+  const { comparedBytes, cno, differing, damaged, busyBytes, isComplete, isRepairing } = report;
+  const places = [
+    ...differing.map((span) => `differs  ${placeText(span)}`),
+    ...damaged.map((span) => `damaged  ${placeText(span)}: ${span.message}`),
+  ];
+  const more = places.length - PLACES_MAX;
+  const bytes = differing.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
+  const took = duration(report.tookMs / 1000);
+  const result = isEqual(report)
+    ? "primary and replica are equal"
+    : `${formatSize(bytes)} differ, ${damaged.length} places are damaged`;
+  return [
+    ...places.slice(0, PLACES_MAX),
+    ...(more > 0 ? [`and ${more} more places (--json prints all)`] : []),
+    `${result}: ${formatSize(comparedBytes)} compared up to checkpoint ${cno} in ${took}`,
+    ...(busyBytes > 0
+      ? [`${formatSize(busyBytes)} were written all the time and could not be compared`]
+      : []),
+    ...(isComplete
+      ? []
+      : ['too much differs, the rest was not looked at: "mode set forward-full"']),
+    ...(isRepairing ? ["what differs is copied again; verify once more when that is done"] : []),
+  ].map((line) => `${line}\n`).join("");
+}
+
+function placeText({ offsetBytes, lengthBytes }: ByteSpan): string {
+  return `${formatSize(lengthBytes)} at offset ${offsetBytes}`;
+}

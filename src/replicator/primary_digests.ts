@@ -1,0 +1,120 @@
+// Digests of what the primary holds, a block each, taken while it is being written.
+//
+// A stretch is read under its interval lock, so that no write to it is between the primary and the
+// ring: what was read is what the ring says, up to its head. Where the lock can't be had the stretch is
+// halved, so that a guest who writes all over it delays the comparison, not the other way round.
+// Callers: verify.ts.
+
+import { hash } from "node:crypto";
+import type { Clock } from "../base/clock.ts";
+import { ReplicaError } from "../base/errors.ts";
+import type { ResyncPace } from "../replication/resync_pace.ts";
+import { IntervalLock } from "../shared/interval_lock.ts";
+import { type SharedViews, WORD } from "../shared/layout.ts";
+import { GuestWatch } from "./guest_watch.ts";
+import type { ResyncSource } from "./resync.ts";
+
+const LOCK_RETRY_MS = 2;
+
+/** A row of blocks of the device. */
+export interface Stretch {
+  readonly firstBlock: number;
+  readonly blocks: number;
+}
+
+export interface PrimaryDigestsOptions {
+  readonly views: SharedViews;
+  readonly source: ResyncSource;
+  /** Page-aligned memory that stays reachable, for the longest stretch. */
+  readonly buffer: Uint8Array;
+  readonly pace: ResyncPace;
+  readonly clock: Clock;
+  readonly wakeQueues: () => void;
+  readonly signal: AbortSignal;
+}
+
+export class PrimaryDigests {
+  readonly #options: PrimaryDigestsOptions;
+  readonly #lock: IntervalLock;
+  readonly #guest: GuestWatch;
+  readonly #unitBytes: number;
+
+  constructor(options: PrimaryDigestsOptions) {
+    this.#options = options;
+    this.#lock = new IntervalLock(options.views);
+    this.#guest = new GuestWatch(options.views);
+    this.#unitBytes = options.views.layout.unitBytes;
+  }
+
+  /** The digests of `wanted`, ascending blocks of the stretch. */
+  async read(stretch: Stretch, wanted: readonly number[]): Promise<string[]> {
+    const { clock, signal } = this.#options;
+    const { firstBlock, blocks } = stretch;
+    if (wanted.length === 0) return [];
+    while (!this.#lock.tryLock(firstBlock, blocks)) {
+      if (blocks > 1) return await this.#readHalves(stretch, wanted);
+      await clock.sleep(LOCK_RETRY_MS, signal);
+      throwIfAborted(signal);
+    }
+    return await this.#readLocked(stretch, wanted);
+  }
+
+  async #readHalves(
+    { firstBlock, blocks }: Stretch,
+    wanted: readonly number[],
+  ): Promise<string[]> {
+    const half = Math.ceil(blocks / 2);
+    const middle = firstBlock + half;
+    const left = wanted.filter((block) => block < middle);
+    const right = wanted.slice(left.length);
+    const digests = await this.read({ firstBlock, blocks: half }, left);
+    return [...digests, ...await this.read({ firstBlock: middle, blocks: blocks - half }, right)];
+  }
+
+  async #readLocked(
+    { firstBlock, blocks }: Stretch,
+    wanted: readonly number[],
+  ): Promise<string[]> {
+    const { clock, pace, source, buffer, signal } = this.#options;
+    const sinceMs = clock.nowMs();
+    const bytes = buffer.subarray(0, blocks * this.#unitBytes);
+    pace.began(sinceMs, bytes.length);
+    try {
+      await source.readInto(firstBlock * this.#unitBytes, bytes);
+    } finally {
+      this.#unlock(firstBlock, blocks);
+    }
+    const digests = digestsOf(bytes, this.#unitBytes, wanted.map((block) => block - firstBlock));
+    pace.ended(clock.nowMs(), clock.nowMs() - sinceMs, this.#guest.isBusy());
+    const delayMs = pace.delayMs(clock.nowMs());
+    if (delayMs > 0) await clock.sleep(delayMs, signal);
+    throwIfAborted(signal);
+    return digests;
+  }
+
+  #unlock(firstBlock: number, blocks: number): void {
+    const { views, wakeQueues } = this.#options;
+    this.#lock.unlock(firstBlock, blocks);
+    if (Atomics.load(views.words, WORD.lockWaiters) > 0) wakeQueues();
+  }
+}
+
+/** Digests of the units of `bytes` with these numbers. */
+export function digestsOf(
+  bytes: Uint8Array,
+  unitBytes: number,
+  units: readonly number[],
+): string[] {
+  return units.map((unit) => {
+    const at = unit * unitBytes;
+    return hash("sha256", bytes.subarray(at, at + unitBytes), "base64");
+  });
+}
+
+/** Throws `closed` once the comparison is to end. */
+export function throwIfAborted(signal: AbortSignal): void {
+  if (!signal.aborted) return;
+  throw signal.reason instanceof ReplicaError
+    ? signal.reason
+    : new ReplicaError("closed", "Cannot finish the comparison: it was stopped");
+}
