@@ -9,7 +9,7 @@
 // A stop does not wait for ever for a replica that is away: with writes pending and none committed
 // for STALL_MS it gives up. The primary has everything, stays `active`, and the next start resyncs.
 
-import { ReplicaError, usageError } from "./base/errors.ts";
+import { ReplicaError } from "./base/errors.ts";
 import { hit } from "./base/failpoints.ts";
 import { roomLog } from "./base/log.ts";
 import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
@@ -18,11 +18,11 @@ import { TargetIntents } from "./intents_of_target.ts";
 import { TargetMarks } from "./marks_of_target.ts";
 import { PrimaryMetadata } from "./primary/metadata.ts";
 import type { QueueTarget } from "./queue/room.ts";
-import { checkpointBatchBlocks, checkpointLimits } from "./replication/checkpoint_policy.ts";
 import type { Mode } from "./replication/mode.ts";
 import type { VerifyReport } from "./replication/verify_report.ts";
 import type { ModeOrder } from "./replication/wanted_mode.ts";
 import type { ReplicatorNews } from "./replicator/room_options.ts";
+import { roomOptions } from "./room_of_target.ts";
 import { captureWrites } from "./shared/capture_mode.ts";
 import { REPLICATOR_COUNTER, replicatorCounters } from "./shared/counters.ts";
 import type { Doorbells } from "./shared/doorbells.ts";
@@ -311,30 +311,8 @@ export class ReplicaTarget implements Target {
     doorbellFds: readonly number[],
   ): ReplicatorControl {
     const { superblock } = this.#metadata;
-    const { state } = superblock;
-    if (state === "formatting") throw usageError("Cannot start the device: not formatted");
     return this.#system.startReplicator(
-      {
-        shared,
-        layout,
-        doorbellFds,
-        primaryPath: this.#target.path,
-        bufferedIo: this.#target.bufferedIo,
-        primaryState: state,
-        skipInitialSync: this.#target.skipInitialSync,
-        writeIntent: this.#target.writeIntent,
-        takeOver: this.#target.takeOver,
-        acceptUnsafeStore: this.#target.acceptUnsafeStore,
-        force: this.#target.forceStartupRecover,
-        resyncConcurrency: this.#target.recoverConcurrency,
-        resyncBytesPerSecond: this.#target.resyncRate,
-        deviceSizeBytes: this.sizeBytes,
-        replica: this.#target.replica,
-        s3: this.#target.s3,
-        uuid: this.#target.uuid,
-        limits: checkpointLimits(layout.poolBytes),
-        batchBlocks: checkpointBatchBlocks({ ...layout, requestBytes: layout.tagStrideBytes }),
-      },
+      roomOptions({ target: this.#target, superblock, shared, layout, doorbellFds }),
       this.#config.log,
       {
         onNews: (news) => this.#onNews(news),
