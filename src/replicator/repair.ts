@@ -43,9 +43,10 @@ export async function markForRepair(
       }
       stale.mark(firstBlock, blocks);
     }
-    new History(views).endAtHead();
   } finally {
+    // Also for the part that was marked when the primary failed.
+    if (stale.count() > 0) new History(views).endAtHead();
     map.leave(0, parity);
+    ringReplicator(views.words);
   }
-  ringReplicator(views.words);
 }

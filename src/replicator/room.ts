@@ -62,7 +62,7 @@ export class ReplicatorRoom {
   #replicator: Replicator | null = null;
   #cleaner: IntentCleaner | null = null;
   #dirtyMap: MapPlace | null = null;
-  #verifying: AbortController | null = null;
+  #verifying: { abort: AbortController; ended: Promise<unknown> } | null = null;
   readonly #areas: RoomMemory[] = [];
 
   constructor(
@@ -165,25 +165,26 @@ export class ReplicatorRoom {
       throw new ReplicaError("unavailable", "Cannot compare: replication has not begun");
     }
     invariant(this.#verifying === null, "the main room asks for one comparison at a time");
-    const verifying = new AbortController();
-    this.#verifying = verifying;
+    const abort = new AbortController();
     const doorbells = this.#system.doorbells(this.#views);
+    const report = runVerify({
+      views: this.#views,
+      primary,
+      store,
+      replicator,
+      deviceSizeBytes: this.#options.deviceSizeBytes,
+      bytesPerSecond: this.#options.resyncBytesPerSecond,
+      dirtyMap,
+      clock: this.#system.clock,
+      allocate: (sizeBytes) => this.#system.allocate(sizeBytes),
+      wakeQueues: () => doorbells.ringAll(),
+      repair,
+      signal: abort.signal,
+      onProgress,
+    });
+    this.#verifying = { abort, ended: report.catch(() => undefined) };
     try {
-      return await runVerify({
-        views: this.#views,
-        primary,
-        store,
-        replicator,
-        deviceSizeBytes: this.#options.deviceSizeBytes,
-        bytesPerSecond: this.#options.resyncBytesPerSecond,
-        dirtyMap,
-        clock: this.#system.clock,
-        allocate: (sizeBytes) => this.#system.allocate(sizeBytes),
-        wakeQueues: () => doorbells.ringAll(),
-        repair,
-        signal: verifying.signal,
-        onProgress,
-      });
+      return await report;
     } finally {
       this.#verifying = null;
     }
@@ -191,13 +192,16 @@ export class ReplicatorRoom {
 
   /** The comparison under way rejects with `reason`, or with `closed`. */
   stopVerify(reason?: ReplicaError): void {
-    this.#verifying?.abort(reason);
+    this.#verifying?.abort.abort(reason);
   }
 
   /** No queue captures any more: drain the pool, then end run(). */
   stop(): void {
+    const verifying = this.#verifying;
     this.stopVerify(stopsError());
-    this.#replicator?.stop();
+    // What it marks for repair is still copied, so it must not come after the last checkpoint.
+    if (verifying) void verifying.ended.then(() => this.#replicator?.stop());
+    else this.#replicator?.stop();
   }
 
   /** Give up at once, whatever the replica does. */
@@ -218,6 +222,8 @@ export class ReplicatorRoom {
   }
 
   async close(): Promise<void> {
+    this.stopVerify(stopsError());
+    await this.#verifying?.ended;
     this.#areas.forEach((area) => area.release());
     this.#writer?.close();
     // A start that failed commits no more.

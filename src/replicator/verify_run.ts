@@ -9,14 +9,14 @@ import type { ObjectStore } from "../replica/object_store.ts";
 import { ResyncPace } from "../replication/resync_pace.ts";
 import type { ByteSpan, VerifyProgress, VerifyReport } from "../replication/verify_report.ts";
 import type { SharedViews } from "../shared/layout.ts";
-import { PrimaryDigests, type Stretch } from "./primary_digests.ts";
+import { PrimaryDigests, type Stretch, throwIfAborted } from "./primary_digests.ts";
 import { Published, type PublishedState } from "./published_mark.ts";
 import { markForRepair } from "./repair.ts";
 import type { RoomMemory, RoomPrimary } from "./room_system.ts";
 import { type ReplicaImage, STRETCH_BYTES, Verify } from "./verify.ts";
 
 const READER = {
-  concurrency: 4,
+  concurrency: 8,
   nodeCacheBytes: 8 * MiB,
   // The blocks themselves are compared; a request per segment less.
   crossCheck: false,
@@ -48,6 +48,7 @@ export async function runVerify(options: VerifyRunOptions): Promise<VerifyReport
   const buffer = options.allocate(Math.max(STRETCH_BYTES, unitBytes));
   try {
     const findings = await newVerify(options, buffer.bytes).run();
+    throwIfAborted(options.signal);
     const isRepairing = repair && findings.differing.length > 0;
     if (isRepairing) {
       await markForRepair(

@@ -2,6 +2,7 @@
 // and a replica whose blocks are single bytes.
 
 import { systemClock } from "../../src/base/clock.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
 import { KiB } from "../../src/base/units.ts";
 import type { CheckpointBatch } from "../../src/format/checkpoint_batch.ts";
 import { Capture } from "../../src/queue/capture.ts";
@@ -58,6 +59,8 @@ export class VerifyWorld {
   readonly stages = new Set<string>();
   /** Pages of the dirty map that were written. */
   mapWrites = 0;
+  /** What writing a page of the dirty map after the first `mapWritesMax` throws. */
+  mapWritesMax = Infinity;
   /** Called when the replica is opened, which is between the two reads of the primary. */
   onOpen: () => void = () => {};
   /** What reading a block of the replica throws. */
@@ -154,7 +157,7 @@ export class VerifyWorld {
         name: "the dirty map",
         sizeBytes: 0,
         read: () => Promise.reject(new Error("nothing is read")),
-        write: () => Promise.resolve(void this.mapWrites++),
+        write: () => this.#writeMap(),
         flush: () => Promise.resolve(),
       },
       place: { offsetBytes: 0, copyBytes: 1 << 20 },
@@ -169,6 +172,11 @@ export class VerifyWorld {
     for (let k = 0; k < into.length / UNIT; k++) {
       into.fill(this.primary[offsetBytes / UNIT + k], k * UNIT, (k + 1) * UNIT);
     }
+  }
+
+  #writeMap(): Promise<void> {
+    if (this.mapWrites++ < this.mapWritesMax) return Promise.resolve();
+    return Promise.reject(new ReplicaError("kernel", "Cannot write the dirty map: EIO"));
   }
 
   #openReplica() {

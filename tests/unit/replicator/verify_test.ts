@@ -81,6 +81,24 @@ Deno.test("verify finds what differs while writes go on, and repair brings it to
   assert(world.stages.has("waiting"), "for the resync that repaired");
 });
 
+Deno.test("a repair that the primary refuses leaves nothing half done", async () => {
+  await using world = new VerifyWorld();
+  world.write(5, 5);
+  await world.equal();
+  world.mapWritesMax = 1;
+  const wrong = [{ firstBlock: 3, blocks: 1 }, { firstBlock: 900, blocks: 2 }];
+  for (const block of [3, 900, 901]) world.replica.image[block] = 77;
+  world.replica.published = world.replica.image.slice();
+  const found = await world.verify();
+  assertEquals(found.differing, wrong);
+  await assertRejects(() => world.repair(found), ReplicaError, "EIO");
+  assertEquals(world.intents.inFlight(0) + world.intents.inFlight(1), 0);
+  assertEquals((await world.verify()).differing, wrong.slice(1), "what was marked is copied");
+  world.mapWritesMax = Infinity;
+  await world.repair(found);
+  assertEquals((await world.verify()).differing, [], "no lock of a page stays");
+});
+
 Deno.test("verify compares a block again that changed between its reads", async () => {
   await using world = new VerifyWorld();
   let opened = 0;
