@@ -1,0 +1,145 @@
+// The target with its replicator's worker, a primary in a file and a replica in a directory: orders and
+// comparisons through the threads. Without ublk, so no queue writes.
+
+import { assert, assertEquals, assertRejects } from "../support/assert.ts";
+import { CliWorld } from "../support/cli_context.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
+import { KiB, MiB } from "../../src/base/units.ts";
+import { deviceConfig } from "../../src/config.ts";
+import { ReplicaTarget } from "../../src/replica_target.ts";
+
+const DATA_BYTES = 8 * MiB;
+const DEVICE_BYTES = 64 * MiB;
+
+/** A formatted primary with data, and its started target. */
+class Started implements AsyncDisposable {
+  readonly world = new CliWorld();
+  readonly data = new Uint8Array(DATA_BYTES);
+  replica = "";
+  #target: ReplicaTarget | null = null;
+
+  get target(): ReplicaTarget {
+    assert(this.#target !== null);
+    return this.#target;
+  }
+
+  async start(): Promise<void> {
+    const { world, data } = this;
+    const path = `${world.directory}/primary`;
+    for (let at = 0; at < data.length; at += 64 * KiB) {
+      crypto.getRandomValues(data.subarray(at, at + 64 * KiB));
+    }
+    Deno.writeFileSync(path, data);
+    Deno.truncateSync(path, DEVICE_BYTES + MiB);
+    const root = `file://${world.directory}/replica`;
+    const formatted = await world.run(
+      ...["format", "-f", path, "--replica", root, "--json", "--device-size", String(DEVICE_BYTES)],
+      ...["--log-level", "error"],
+    );
+    const { uuid } = JSON.parse(formatted.stdout);
+    this.replica = `${world.directory}/replica/${uuid}`;
+    const config = deviceConfig({
+      number: -1,
+      queues: 1,
+      depth: 1,
+      bufferBytes: 64 * KiB,
+      readOnly: false,
+      unixSocket: "socket",
+      log: { level: "error", format: "text", file: null },
+      target: {
+        type: "replica",
+        path,
+        bufferedIo: true,
+        replicaUri: `${root}/${uuid}`,
+        s3: {},
+        uuid,
+        poolBytes: 32 * MiB,
+      },
+    });
+    assert(config.target.type === "replica");
+    const signal = new AbortController().signal;
+    this.#target = await ReplicaTarget.open(config, config.target, { signal });
+    await this.#target.start({ deviceId: 0, queues: 1, depth: 1, doorbellFds: [] });
+  }
+
+  /** The whole device is copied. */
+  async logging(): Promise<void> {
+    for (let i = 0; this.target.state.mode !== "logging"; i++) {
+      assert(i < 1000, `the mode stays ${this.target.state.mode}`);
+      await systemClock.sleep(10);
+    }
+  }
+
+  async verify({ repair = false, signal = new AbortController().signal } = {}) {
+    return await this.target.verify({ repair, signal, onProgress() {} });
+  }
+
+  /** Changes a byte of the block in the segment that has it, as a store might. */
+  corrupt(block: number): void {
+    const wanted = this.data.subarray(block * 4096, (block + 1) * 4096);
+    let found = 0;
+    for (const { name, isFile } of Deno.readDirSync(this.replica)) {
+      if (!isFile) continue;
+      const path = `${this.replica}/${name}`;
+      const bytes = Deno.readFileSync(path);
+      for (let at = 0; at + 4096 <= bytes.length; at += 512) {
+        if (bytes[at] !== wanted[0] || wanted.some((value, i) => bytes[at + i] !== value)) continue;
+        bytes[at + 9] ^= 1;
+        Deno.writeFileSync(path, bytes);
+        found++;
+      }
+    }
+    assertEquals(found, 1, `block ${block} is in one segment`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#target?.close();
+    this.world[Symbol.dispose]();
+  }
+}
+
+Deno.test("a comparison through the worker finds and repairs what a store changed", async () => {
+  await using started = new Started();
+  await started.start();
+  await started.logging();
+  const equal = await started.verify();
+  assertEquals([equal.comparedBytes, equal.differing, equal.isComplete], [DEVICE_BYTES, [], true]);
+  started.corrupt(7);
+  started.corrupt(1500);
+  const differing = [7, 1500].map((block) => ({ offsetBytes: block * 4096, lengthBytes: 4096 }));
+  assertEquals((await started.verify()).differing, differing);
+  assertEquals((await started.verify({ repair: true })).differing, differing);
+  assertEquals((await started.verify()).differing, []);
+  await started.target.drain();
+});
+
+Deno.test("orders change the mode through the worker, and say when they are carried out", async () => {
+  await using started = new Started();
+  await started.start();
+  await started.logging();
+  assertEquals(await started.target.order("pause"), "paused");
+  assertEquals(started.target.state.mode, "paused", "the state is told before the answer");
+  await assertRejects(() => started.verify(), ReplicaError, "replication is paused");
+  assertEquals(await started.target.order("resume"), "forward-part");
+  await started.logging();
+  assertEquals(await started.target.order("resync-all"), "forward-full");
+  await started.logging();
+  assertEquals((await started.verify()).differing, []);
+  await started.target.drain();
+  await assertRejects(() => started.target.order("pause"), ReplicaError, "replication has ended");
+});
+
+Deno.test("a comparison ends when nobody waits for it, and when the device stops", async () => {
+  await using started = new Started();
+  await started.start();
+  await started.logging();
+  const leaving = new AbortController();
+  const left = started.verify({ signal: leaving.signal });
+  await assertRejects(() => started.verify(), ReplicaError, "another comparison is under way");
+  leaving.abort();
+  await assertRejects(() => left, ReplicaError, "it was stopped");
+  const stopped = assertRejects(() => started.verify(), ReplicaError, "the device stops");
+  await started.target.drain();
+  await stopped;
+});
