@@ -85,8 +85,8 @@ export class Replicator {
       clock,
       random,
       signal: this.#abandon.signal,
-      onRetry: (error) => this.#enter("retrying", error),
-      onHealed: () => this.#enter("replicating"),
+      onRetry: (error) => this.storeFails(error),
+      onHealed: () => this.storeWorks(),
       onRoom: () => this.#queuesWait() && wakeQueues(),
     });
     this.#resync = new Resync({
@@ -135,6 +135,16 @@ export class Replicator {
   abandon(): void {
     this.#abandon.abort();
     this.#ring();
+  }
+
+  /** A request to the replica failed and is being repeated. */
+  storeFails(error: ReplicaError): void {
+    if (this.#state === "replicating" || this.#state === "retrying") this.#enter("retrying", error);
+  }
+
+  /** What was repeated has worked. */
+  storeWorks(): void {
+    if (this.#state === "retrying") this.#enter("replicating");
   }
 
   /** From now on writes only mark their chunks. */

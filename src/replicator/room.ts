@@ -16,7 +16,7 @@ import type { ReplicaClaim } from "../replica/claim.ts";
 import type { HyperfileWriter } from "../replica/hyperfile_writer.ts";
 import type { ObjectStore } from "../replica/object_store.ts";
 import { probeStore } from "../replica/conditional_puts.ts";
-import { DAEMON_RETRY, ONE_SHOT_RETRY } from "../replica/retry_store.ts";
+import { DAEMON_RETRY, ONE_SHOT_RETRY, type RetryEvent } from "../replica/retry_store.ts";
 import { UnsafeStore } from "../replica/unsafe_store.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
 import type { Mode } from "../replication/mode.ts";
@@ -95,9 +95,7 @@ export class ReplicatorRoom {
     const store = await this.#system.openStore({
       access: "write",
       retry: DAEMON_RETRY,
-      onRetry: ({ type }) => {
-        if (type === "retry") this.#counters[COUNTER.storeRetries]++;
-      },
+      onRetry: (event) => this.#storeRetries(event),
     });
     this.#store = trouble === null ? store : new UnsafeStore(store);
     const { claim, writer, startup } = await attachReplica(this.#store, attaching);
@@ -248,6 +246,16 @@ export class ReplicatorRoom {
       nodeCacheBytes: NODE_CACHE_BYTES,
       signal: this.#abort.signal,
     };
+  }
+
+  /** One repetition is the network's daily life; a second one is worth a word to the operator. */
+  #storeRetries({ type, attempts, error }: RetryEvent): void {
+    if (type === "retry") {
+      this.#counters[COUNTER.storeRetries]++;
+      if (attempts > 1) this.#replicator?.storeFails(error);
+    } else if (attempts > 2) {
+      this.#replicator?.storeWorks();
+    }
   }
 
   /** Runs `body` on a store that gives up soon. */

@@ -1,7 +1,7 @@
 // io-replica under file systems, discards and fio's verification, on a drive and on a file; and with
 // a replica that is much slower than the writes.
 
-import { MiB } from "../../src/base/units.ts";
+import { GiB, MiB } from "../../src/base/units.ts";
 import { assert, assertEquals } from "../support/assert.ts";
 import { replicaGuest } from "../support/replica_guest.ts";
 import { scaled } from "../support/soak.ts";
@@ -61,7 +61,7 @@ Deno.test("a slow replica costs time, never memory, errors or equality", async (
     },
     {
       primaryMib: 256,
-      disks: [{ sizeBytes: 2048 * MiB, throttle: { bytesPerSecond: 4 * MiB } }],
+      disks: [{ sizeBytes: 16 * GiB, throttle: { bytesPerSecond: 4 * MiB } }],
       timeLimitMs: (seconds + 400) * 1000,
     },
   );

@@ -206,3 +206,21 @@ Deno.test("Replicator.abandon() ends it while the store is away", async () => {
   assertEquals(device.writer.checkpoints, []);
   assertEquals(device.pool.usedUnits(), 1);
 });
+
+Deno.test("Replicator says once that the store fails, and once that it works", async () => {
+  const device = newDevice();
+  const running = device.replicator.run();
+  device.replicator.storeWorks();
+  device.replicator.storeFails(new ReplicaError("unavailable", "Cannot store: no space left"));
+  assertEquals(device.replicator.state, "retrying");
+  device.replicator.storeWorks();
+  device.replicator.storeWorks();
+  device.replicator.stop();
+  await running;
+  const said = device.events.map(({ state, error }) => [state, error?.message]);
+  assertEquals(said, [
+    ["retrying", "Cannot store: no space left"],
+    ["replicating", undefined],
+    ["stopped", undefined],
+  ]);
+});
