@@ -24,7 +24,7 @@ Deno.test("verify tells and repairs what differs, and a pause costs nothing, und
     added "$DISK0" -q 2 --pool-size 16MiB
     dd if=/dev/urandom of=/dev/ublkb0 bs=1M count=16 oflag=direct conv=notrunc status=none || fail dd
     fio --name=load --filename=/dev/ublkb0 --rw=randwrite --bs=4k --ioengine=io_uring --iodepth=8 \
-      --direct=1 --size=8M --time_based --runtime=600 --rate_iops=200 --output=/run/fio.log &
+      --direct=1 --size=8M --time_based --runtime=600 --rate_iops=60 --output=/run/fio.log &
     load=$!
     compared loaded 0
     io mode set -n 0 pause || fail pause
