@@ -4,7 +4,7 @@
 // docs/testing.md says what a world is.
 
 import { runSeeds, type ShareResult } from "../tests/sim/run_seeds.ts";
-import { runWorld } from "../tests/sim/world.ts";
+import { runWorld } from "../tests/sim/run_world.ts";
 
 const PROGRESS_MS = 10_000;
 

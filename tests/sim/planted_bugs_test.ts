@@ -4,7 +4,7 @@
 import { assert } from "../support/assert.ts";
 import { Arena } from "./daemon.ts";
 import { PLANTED_BUGS } from "./planted_bugs.ts";
-import { runWorld } from "./world.ts";
+import { runWorld } from "./run_world.ts";
 
 const WORLDS_MAX = 600;
 

@@ -5,6 +5,7 @@
 // A daemon may write the metadata only: the device's bytes are the guest's (promise 6).
 
 import { ReplicaError } from "../../src/base/errors.ts";
+import { invariant } from "../../src/base/assert.ts";
 import { SECTOR } from "../../src/base/units.ts";
 import type { Disk } from "../../src/primary/disk.ts";
 import type { Prng } from "../support/prng.ts";
@@ -201,23 +202,19 @@ export class SimDrive {
 
   // ---- death ----
 
-  /** `process` was killed: what it had sent takes effect now or never. */
+  /** `process` was killed: what it had sent takes effect now, wholly or in part, or never. */
   abandon(process: Process): void {
-    const { random } = this.#options;
     for (const io of this.#inFlight) {
       if (io.process !== process) continue;
       this.#inFlight.delete(io);
-      if (io.change !== null && random.oneIn(2)) this.#apply(io, io.change.sectors);
+      if (io.change !== null) this.#tear(io.change);
     }
   }
 
   /** The power goes: unflushed sectors survive as `random` will have it. A new timeline begins. */
   cutPower(): void {
     const { random, trace } = this.#options;
-    for (const io of this.#inFlight) {
-      if (io.change !== null) this.#tear(io.change);
-    }
-    this.#inFlight.clear();
+    invariant(this.#inFlight.size === 0, "nobody uses a drive without power");
     // Nothing, everything, or any version of any sector.
     const fate = random.below(4);
     const choose = (least: number, most: number) =>

@@ -6,7 +6,7 @@ import { seedOf } from "../support/prng.ts";
 import { scaled } from "../support/soak.ts";
 import { Arena } from "./daemon.ts";
 import { runSeeds } from "./run_seeds.ts";
-import { runWorld } from "./world.ts";
+import { runWorld } from "./run_world.ts";
 
 Deno.test("The same seed gives the same world, event by event", async () => {
   const first = seedOf("sim determinism");

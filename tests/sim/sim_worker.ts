@@ -2,7 +2,7 @@
 
 import { Arena } from "./daemon.ts";
 import type { Share, ShareResult } from "./run_seeds.ts";
-import { runWorld } from "./world.ts";
+import { runWorld } from "./run_world.ts";
 
 const worker = self as unknown as {
   onmessage: ((event: MessageEvent<Share>) => void) | null;

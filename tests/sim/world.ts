@@ -24,14 +24,12 @@ const METADATA_BYTES = 32 * 4096;
 const WORLD_EVENTS = 400_000;
 const START_TRIES = 20;
 
-export interface WorldResult {
-  readonly seed: number;
+/** What a world was like, for those who count. */
+export interface WorldFigures {
   readonly digest: string;
   readonly events: number;
   readonly checkpoints: number;
   readonly crashes: number;
-  /** What went wrong; null: nothing. */
-  readonly failure: string | null;
 }
 
 export interface WorldOptions {
@@ -41,33 +39,7 @@ export interface WorldOptions {
   readonly print?: (line: string) => void;
 }
 
-/** Runs the world of `seed`. Worlds of one thread run one after the other. */
-export async function runWorld(seed: number, options: WorldOptions = {}): Promise<WorldResult> {
-  const world = new World(seed, options);
-  const undo = options.bugs?.patch();
-  const onRejection = (event: PromiseRejectionEvent) => {
-    event.preventDefault();
-    world.broke(event.reason);
-  };
-  globalThis.addEventListener("unhandledrejection", onRejection);
-  takeViolation();
-  let failure: string | null = null;
-  try {
-    await world.run();
-  } catch (error) {
-    failure = (takeViolation() ?? error as Error).message;
-    if (!(error instanceof Error) || error.name !== "SimFailure") {
-      failure += `\n${(error as Error).stack}`;
-    }
-  } finally {
-    armFailpoints(null);
-    globalThis.removeEventListener("unhandledrejection", onRejection);
-    undo?.();
-  }
-  return { seed, failure, ...world.figures() };
-}
-
-class World {
+export class World {
   readonly #plan: WorldPlan;
   readonly #random: Prng;
   readonly #scheduler = new Scheduler();
@@ -137,7 +109,7 @@ class World {
     trace.note(JSON.stringify(plan));
   }
 
-  figures(): Pick<WorldResult, "digest" | "events" | "checkpoints" | "crashes"> {
+  figures(): WorldFigures {
     return {
       digest: this.#trace.digest,
       events: this.#scheduler.fired,
@@ -226,7 +198,7 @@ class World {
     if (outcome === "finished") await this.#oracle.judgeEqual(this.#service, "after a clean stop");
     else if (sound || !this.#isExcused(outcome)) violated(`a stop failed: ${outcome}`);
     this.#trace.add("stopped");
-    this.#process.kill();
+    this.#end(this.#process);
   }
 
   /** The operator interferes, once or twice. */
@@ -260,7 +232,7 @@ class World {
         );
       }
       await daemon.close();
-      process.kill();
+      this.#end(process);
       if (await this.#orCrash(this.#sleep(2000)) === "crashed") return null;
     }
   }
@@ -325,11 +297,17 @@ class World {
     if (how === "lost") {
       process.past = this.#drive.timeline;
       this.#haunt(process);
+      this.#drive.abandon(process);
     } else {
-      process.kill();
+      this.#end(process);
     }
     if (how === "cut") this.#drive.cutPower();
-    else this.#drive.abandon(process);
+  }
+
+  /** The process is gone: what it had sent to the drive takes effect now or never. */
+  #end(process: Process): void {
+    process.kill();
+    this.#drive.abandon(process);
   }
 
   /** The process goes on for some time, with its own memory. */
