@@ -5,12 +5,18 @@ import type { Disk } from "../../src/primary/disk.ts";
 import type { ObjectStore } from "../../src/replica/object_store.ts";
 import type { ReplicatorRoomOptions } from "../../src/replicator/room_options.ts";
 import type { SharedViews } from "../../src/shared/layout.ts";
+import type { WorldPlan } from "./plan.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { SimDrive } from "./sim_drive.ts";
 import { SimQueue, type SimQueueOptions } from "./sim_queue.ts";
 
 /** Plants none. */
 export class Bugs {
+  /** The plan of the world: a bug may move into those in which it matters. */
+  plan(plan: WorldPlan): WorldPlan {
+    return plan;
+  }
+
   queue(options: SimQueueOptions): SimQueue {
     return new SimQueue(options);
   }

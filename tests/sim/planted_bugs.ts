@@ -16,6 +16,8 @@ import type { SharedViews } from "../../src/shared/layout.ts";
 import { StaleMap } from "../../src/shared/stale_map.ts";
 import { Pool } from "../../src/shared/pool.ts";
 import { UBLK_IO_OP_DISCARD } from "../../src/ublk/uapi.ts";
+import type { Failpoint } from "../../src/base/failpoints.ts";
+import type { End, WorldPlan } from "./plan.ts";
 import { Bugs } from "./bugs.ts";
 import type { SimDrive } from "./sim_drive.ts";
 import { SimQueue, type SimQueueOptions, type SimRequest } from "./sim_queue.ts";
@@ -106,8 +108,31 @@ class ReleaseBeforeCommit extends Bugs {
   }
 }
 
+/** Crashes around a failpoint of the dirty map, in worlds that take marks off all the time. */
+function crashingAround(plan: WorldPlan, failpoint: Failpoint): WorldPlan {
+  const ends = plan.ends.map((end, life): End => ({
+    kind: life % 2 === 0 ? "cut" : "kill",
+    failpoint,
+    hit: 1 + life * 2 % 5,
+    eventsLater: 1 + (plan.deviceBlocks * 7 + life * 13) % 50,
+    stopAfterMs: end.kind === "stop" ? 3000 : end.stopAfterMs + 2000,
+  }));
+  return { ...plan, intentGenerationMs: 0, maxAgeMs: 400, ends };
+}
+
+/** Machines are lost, and their processes go on. */
+function losingMachines(plan: WorldPlan): WorldPlan {
+  const ends = plan.ends.map((end): End => end.kind === "stop" ? end : { ...end, kind: "lost" });
+  // Requests that fail are repeated later: when the successor has attached.
+  return { ...plan, storeFailOneIn: 4, ends };
+}
+
 /** R4: a region that somebody else asked for already is taken for durable. */
 class SecondWriterDoesNotWait extends Bugs {
+  override plan(plan: WorldPlan): WorldPlan {
+    return crashingAround(plan, "intent.before-write");
+  }
+
   #wanted: Int32Array = new Int32Array(0);
 
   override memory(views: SharedViews): void {
@@ -130,6 +155,10 @@ class SecondWriterDoesNotWait extends Bugs {
 
 /** R5: marks go before a published checkpoint has the writes. */
 class ClearBeforeCommit extends Bugs {
+  override plan(plan: WorldPlan): WorldPlan {
+    return crashingAround(plan, "intent.after-clear-write");
+  }
+
   #pool: Pool | null = null;
 
   override memory(views: SharedViews): void {
@@ -149,6 +178,10 @@ class ClearBeforeCommit extends Bugs {
 
 /** R5: the set is read, and later reset as a whole, with what came in between. */
 class CollectThenReset extends Bugs {
+  override plan(plan: WorldPlan): WorldPlan {
+    return crashingAround(plan, "intent.after-clear-write");
+  }
+
   #durable: Int32Array = new Int32Array(0);
 
   override memory(views: SharedViews): void {
@@ -199,6 +232,10 @@ class WrongDirection extends Bugs {
 
 /** R13: the store takes a put of the inode whatever its condition. */
 class ConditionIgnored extends Bugs {
+  override plan(plan: WorldPlan): WorldPlan {
+    return losingMachines(plan);
+  }
+
   override store(store: ObjectStore): ObjectStore {
     return withPut(store, (key, chunks, options) => {
       const plain = key === INODE_KEY ? { ...options, condition: undefined } : options;

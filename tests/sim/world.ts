@@ -67,7 +67,7 @@ export class World {
 
   constructor(seed: number, { bugs = new Bugs(), arena = new Arena(), print }: WorldOptions) {
     this.#random = new Prng(seed);
-    this.#plan = drawPlan(this.#random);
+    this.#plan = bugs.plan(drawPlan(this.#random));
     const { scheduler, trace, random } = {
       scheduler: this.#scheduler,
       trace: this.#trace = new Trace(() => this.#scheduler.nowMs, print ?? null),
