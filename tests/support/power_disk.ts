@@ -8,6 +8,9 @@ import type { Prng } from "./prng.ts";
 
 /** How likely it is, out of 4, that a write which no flush covered is on the drive all the same. */
 const SURVIVAL = [0, 1, 2, 3, 4] as const;
+/** One in so many of those is torn: only its first sectors are there. */
+const TORN_ONE_IN = 8;
+const SECTOR_BYTES = 512;
 
 export class PowerDisk {
   /** What the drive holds while its power is off. */
@@ -38,7 +41,13 @@ export class PowerDisk {
   /** After the guest was cut; gives how many of 4 unflushed writes are to have survived. */
   powerOff(random: Prng): number {
     const survival = random.pick(SURVIVAL);
-    WriteLog.open(this.#log).replayOnto(this.image, { survives: () => random.below(4) < survival });
+    WriteLog.open(this.#log).replayOnto(this.image, {
+      survives: () => random.below(4) < survival,
+      keptBytes: ({ sizeBytes }) =>
+        random.oneIn(TORN_ONE_IN)
+          ? random.below(sizeBytes / SECTOR_BYTES + 1) * SECTOR_BYTES
+          : sizeBytes,
+    });
     Deno.removeSync(this.#log);
     return survival;
   }

@@ -40,6 +40,8 @@ export interface ReplayOptions {
   end?: number;
   /** Whether an entry that no flush made durable is on the disk all the same. Default: none is. */
   survives?: (entry: WriteLogEntry, index: number) => boolean;
+  /** How much of an entry that survives so is on the disk, from its beginning. Default: all. */
+  keptBytes?: (entry: WriteLogEntry, index: number) => number;
 }
 
 /** The log of one disk. */
@@ -86,10 +88,12 @@ export class WriteLog {
     using log = Deno.openSync(this.#path);
     using disk = Deno.openSync(image, { write: true });
     for (const [index, entry] of this.entries.slice(0, end).entries()) {
-      const kept = index <= durable || entry.isFua || options.survives?.(entry, index);
       // A discarded sector may read as anything; so it keeps what it had.
-      if (!kept || entry.isDiscard || entry.sizeBytes === 0) continue;
-      const data = readAt(log, entry.dataOffsetBytes, entry.sizeBytes);
+      if (entry.isDiscard || entry.sizeBytes === 0) continue;
+      const isDurable = index <= durable || entry.isFua;
+      if (!isDurable && !options.survives?.(entry, index)) continue;
+      const keptBytes = isDurable ? entry.sizeBytes : options.keptBytes?.(entry, index);
+      const data = readAt(log, entry.dataOffsetBytes, keptBytes ?? entry.sizeBytes);
       disk.seekSync(entry.offsetBytes, Deno.SeekMode.Start);
       for (let done = 0; done < data.byteLength;) {
         done += disk.writeSync(new Uint8Array(data.buffer, done));

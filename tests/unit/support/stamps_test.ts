@@ -47,3 +47,24 @@ Deno.test("StampChecker refuses a torn block", () => {
   bytes.fill(0, 3584, 4096);
   assertThrows(() => checker().check(bytes), Error, "torn");
 });
+
+Deno.test("StampChecker.checkDurable() wants what was synced, and takes any of what was not", () => {
+  const half = image([[0, 0, 2], [1, 0, 2]]);
+  half.fill(0, 0, 512);
+  const durable: [string, Uint8Array, number][] = [
+    ["only what was synced", image([[0, 0, 1]]), 1],
+    ["half of the next", image([[0, 0, 1], [1, 0, 2]]), 1],
+    ["the last without the one before", image([]), 1],
+    ["a torn one", half, 1],
+  ];
+  for (const [, bytes, synced] of durable) checker().checkDurable(bytes, [synced, 0]);
+  const lost: [string, Uint8Array, number, string][] = [
+    ["one that was synced", image([]), 2, "was synced"],
+    ["an older one", image([[0, 0, 1], [1, 0, 2]]), 2, "shows write 1"],
+    ["another thread's", image([[0, 1, 1]]), 0, "foreign"],
+    ["one that never was", image([[1, 0, 3]]), 0, "shows write 3"],
+  ];
+  for (const [name, bytes, synced, message] of lost) {
+    assertThrows(() => checker().checkDurable(bytes, [synced, 0]), Error, message, name);
+  }
+});
