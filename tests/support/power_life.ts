@@ -27,6 +27,7 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 const FS_MIB = 96;
 const AREA_MIB = 8;
 export const CUTS_MAX = 5;
+const DEVICE_BYTES = (FS_MIB + CUTS_MAX * AREA_MIB) * MiB;
 /** Stamps in the areas: 2 threads. */
 const SHAPE = { threads: 2, blocks: AREA_MIB * 256 };
 const REPLICA_MIB = 4096;
@@ -48,10 +49,10 @@ export class PowerLife {
   #loads = 0;
   /** How long the last `add` took. */
   #addMs = 5_000;
-  /** The device's bytes on the primary, once they are known. */
-  #device: Uint8Array | null = null;
-  /** The newest checkpoint. */
-  #newest: CheckpointImage | null = null;
+  /** The device's bytes on the primary. */
+  #device = new Uint8Array();
+  /** The newest checkpoint; number 0: none. */
+  #newest: CheckpointImage = { cno: 0, bytes: new Uint8Array() };
   /** One that is to stay what it is. */
   #first: CheckpointImage | null = null;
 
@@ -62,8 +63,7 @@ export class PowerLife {
     this.#share = `${directory}/share`;
     Deno.mkdirSync(this.#share);
     this.#checkpoint = `${directory}/checkpoint.img`;
-    const primaryMib = FS_MIB + CUTS_MAX * AREA_MIB + 8;
-    this.#primary = new PowerDisk(`${directory}/primary.img`, primaryMib * MiB);
+    this.#primary = new PowerDisk(`${directory}/primary.img`, DEVICE_BYTES + 8 * MiB);
     this.#replica = new PowerDisk(`${directory}/replica.img`, REPLICA_MIB * MiB);
   }
 
@@ -94,6 +94,7 @@ export class PowerLife {
       await run("mkfs.xfs", ["--unsupported", "-q", "-f", "-d", data]);
       Deno.truncateSync(image, size);
     }
+    this.#device = imageOfFile(image, DEVICE_BYTES);
   }
 
   /** One boot up to its cut, and what that left. */
@@ -128,7 +129,7 @@ export class PowerLife {
     });
     const directory = await this.#extractReplica(this.#replica.work);
     const newest = await checkpointImage(directory);
-    const device = imageOfFile(this.#primary.work, newest.bytes.length);
+    const device = imageOfFile(this.#primary.work, DEVICE_BYTES);
     assertSameImage(newest.bytes, device, "replica and primary after the stop");
     const { cno, bytes } = this.#first!;
     const again = await checkpointImage(directory, cno);
@@ -144,14 +145,15 @@ export class PowerLife {
     const boot = ++this.#boots;
     Deno.mkdirSync(`${this.#share}/stamps-${boot}`);
     const disks = [await this.#primary.powerOn(), await this.#replica.powerOn()];
-    if (this.#newest !== null) disks.push({ path: this.#checkpoint });
+    if (this.#newest.cno > 0) disks.push({ path: this.#checkpoint });
     const guest = await Guest.start({
       command: `. ${ROOT}tests/e2e/programs/power_cut.sh`,
       env: {
         ROOT,
         SHARE: this.#share,
         BOOT: String(boot),
-        CHECKPOINT: this.#newest === null ? "" : "1",
+        CHECKPOINT: this.#newest.cno > 0 ? "1" : "",
+        DEVICE_BYTES: String(DEVICE_BYTES),
         ADD_OPTIONS: options.resyncRate ? "--resync-rate 8MiB" : "",
         AREA_MIB: String(FS_MIB + this.#loads * AREA_MIB),
         SEED: String(this.#random.next()),
@@ -192,12 +194,9 @@ export class PowerLife {
     const said = await this.#until(guest, "equal");
     const replica = await checkpointImage(`${this.#share}/equal`);
     await Deno.remove(`${this.#share}/equal`, { recursive: true });
-    const device = imageOfFile(this.#primary.work, replica.bytes.length);
-    if (this.#device !== null) {
-      assertSameImage(device, this.#device, "primary before and after start");
-    }
+    const device = imageOfFile(this.#primary.work, DEVICE_BYTES);
+    assertSameImage(device, this.#device, "primary before and after start");
     assertSameImage(replica.bytes, device, "replica and primary after resync");
-    this.#device = device;
     this.#newest = replica;
     this.#first ??= replica;
     await Deno.writeTextFile(`${this.#share}/go-${this.#boots}`, "");
@@ -206,7 +205,7 @@ export class PowerLife {
 
   /** Whether the newest checkpoint, which the guest has mounted, is whole. */
   async #fsckCheckpoint(): Promise<void> {
-    if (this.#newest === null) return;
+    if (this.#newest.cno === 0) return;
     if (this.#fs === "ext4") await run("e2fsck", ["-fn", this.#checkpoint]);
     else await run("xfs_repair", ["-n", this.#checkpoint]);
   }
@@ -215,20 +214,20 @@ export class PowerLife {
   async #judge(loaded: boolean): Promise<string> {
     const directory = await this.#extractReplica(this.#replica.image);
     const newest = await checkpointImage(directory);
-    const before = this.#newest!;
+    const before = this.#newest;
     assert(newest.cno >= before.cno, `checkpoint ${before.cno} is gone, ${newest.cno} the newest`);
-    if (newest.cno === before.cno) {
+    if (newest.cno > 0 && newest.cno === before.cno) {
       assertSameImage(
         newest.bytes,
         before.bytes,
         `checkpoint ${newest.cno} before and after the cut`,
       );
     }
-    const device = imageOfFile(this.#primary.image, newest.bytes.length);
+    const device = imageOfFile(this.#primary.image, DEVICE_BYTES);
     let left = `checkpoint ${newest.cno}`;
     if (loaded) left += `, ${this.#judgeLoad(device, newest.bytes)}`;
     else {
-      assertSameImage(device, this.#device!, "primary before and after a start that was cut");
+      assertSameImage(device, this.#device, "primary before and after a start that was cut");
       if (newest.cno > before.cno) assertSameImage(newest.bytes, device, "replica and primary");
     }
     this.#device = device;
@@ -246,7 +245,7 @@ export class PowerLife {
     const checker = stamps.checker();
     const held = checker.check(checkpoint.subarray(...area));
     for (const [from, to] of [[FS_MIB * MiB, area[0]], [area[1], device.length]]) {
-      const expected = this.#device!.subarray(from, to);
+      const expected = this.#device.subarray(from, to);
       assertSameImage(device.subarray(from, to), expected, "areas of the primary not written");
       assertSameImage(checkpoint.subarray(from, to), expected, "areas of the replica not written");
     }

@@ -1,6 +1,6 @@
 # One boot of a device whose power is cut again and again: what a restart must give, then load until
 # the next cut. Variables: BOOT, FS, CHECKPOINT (a disk with the newest checkpoint of the last cut),
-# ADD_OPTIONS, AREA_MIB, SEED, LAST. Tells the other side how far it is through $GUEST_EVENTS.
+# ADD_OPTIONS, DEVICE_BYTES, AREA_MIB, SEED, LAST. Tells the other side how far it is through $GUEST_EVENTS.
 . "$ROOT/tests/e2e/programs/replica_prelude.sh"
 REPLICA_ROOT=/run/disk/replica
 
@@ -40,7 +40,7 @@ if [ -n "$CHECKPOINT" ]; then
   umount /run/m || fail "umount the newest checkpoint"
 fi
 if [ "$BOOT" = 1 ]; then
-  formatted "$DISK0" --region-size 1MiB
+  formatted "$DISK0" --region-size 1MiB --device-size "$DEVICE_BYTES"
   echo "$UUID" >"$SHARE/uuid"
 fi
 UUID=$(cat "$SHARE/uuid")
