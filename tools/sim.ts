@@ -3,6 +3,7 @@
 //   tools/sim.ts --seed X                one world, with its trace
 // docs/testing.md says what a world is.
 
+import { FAILPOINTS } from "../src/base/failpoints.ts";
 import { runSeeds, type ShareResult } from "../tests/sim/run_seeds.ts";
 import { runWorld } from "../tests/sim/run_world.ts";
 
@@ -55,6 +56,11 @@ async function runMany(first: number, count: number): Promise<boolean> {
   });
   report(sum);
   say(`${sum.events} events, ${sum.crashes} crashes, ${sum.checkpoints} checkpoints judged`);
+  const never = FAILPOINTS.filter((name) => sum.diedAt[name] === undefined);
+  say(
+    `died at ${FAILPOINTS.length - never.length} of ${FAILPOINTS.length} failpoints` +
+      (never.length > 0 ? `, not at ${never.join(", ")}` : ""),
+  );
   return sum.failures.length === 0;
 }
 

@@ -102,7 +102,7 @@ export function drawPlan(random: Prng): WorldPlan {
     storeGarbageOneIn: random.oneIn(8) ? 100 : 0,
     orderOneIn: random.pick([0, 3]),
     outages: drawOutages(random),
-    ends: Array.from({ length: 1 + random.below(4) }, () => drawEnd(random)),
+    ends: Array.from({ length: 1 + random.below(4) }, () => drawEnds(random)).flat(),
   };
 }
 
@@ -132,6 +132,18 @@ function drawOutages(random: Prng): Outage[] {
   return outages;
 }
 
+function drawEnds(random: Prng): readonly End[] {
+  if (!random.oneIn(12)) return [drawEnd(random)];
+  // Dead between segment and inode, and again where the next start finds that.
+  const kind = random.oneIn(2) ? "kill" : "cut";
+  const common = { kind, eventsLater: 0, stopAfterMs: 600 } as const;
+  const failpoint = random.pick(["attach.before-adoption", "attach.after-adoption"] as const);
+  return [
+    { ...common, failpoint: "commit.after-segment", hit: 1 + random.below(8) },
+    { ...common, failpoint, hit: 1 },
+  ];
+}
+
 function drawEnd(random: Prng): End {
   // Marks are taken off the dirty map after some seconds.
   const stopAfterMs = 100 + random.below(random.oneIn(3) ? 8000 : 600);
@@ -140,7 +152,8 @@ function drawEnd(random: Prng): End {
   const kind: Crash = random.oneIn(6) ? "lost" : random.oneIn(2) ? "kill" : "cut";
   if (draw < 5) {
     const failpoint = random.pick(random.oneIn(3) ? INTENT_FAILPOINTS : FAILPOINTS);
-    const hit = 1 + random.below(failpoint.startsWith("queue.") ? 200 : 6);
+    const often = /^(queue|commit|metadata|intent|resync)\./.test(failpoint);
+    const hit = 1 + random.below(failpoint.startsWith("queue.") ? 200 : often ? 6 : 2);
     const eventsLater = random.oneIn(2) ? 0 : random.below(60);
     return { kind, failpoint, hit, eventsLater, stopAfterMs };
   }

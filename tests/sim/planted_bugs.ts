@@ -120,11 +120,17 @@ function crashingAround(plan: WorldPlan, failpoint: Failpoint): WorldPlan {
   return { ...plan, intentGenerationMs: 0, maxAgeMs: 400, ends };
 }
 
-/** Machines are lost, and their processes go on. */
+/** Machines are lost between segment and inode, and their processes go on. */
 function losingMachines(plan: WorldPlan): WorldPlan {
-  const ends = plan.ends.map((end): End => end.kind === "stop" ? end : { ...end, kind: "lost" });
-  // Requests that fail are repeated later: when the successor has attached.
-  return { ...plan, storeFailOneIn: 4, ends };
+  const ends = plan.ends.map((end, life): End => ({
+    kind: "lost",
+    failpoint: "commit.after-segment",
+    hit: life === 0 ? 1 + plan.depth : 3,
+    eventsLater: 1,
+    stopAfterMs: end.kind === "stop" ? 1000 : end.stopAfterMs,
+  }));
+  // Nothing to copy first, so that what is stored is published.
+  return { ...plan, preset: false, skipInitialSync: true, storeFailOneIn: 0, ends };
 }
 
 /** R4: a region that somebody else asked for already is taken for durable. */

@@ -11,8 +11,19 @@ export interface ShareResult {
   readonly events: number;
   readonly checkpoints: number;
   readonly crashes: number;
+  /** How often the daemon died at each failpoint. */
+  readonly diedAt: Readonly<Record<string, number>>;
   readonly failures: readonly { readonly seed: number; readonly failure: string }[];
 }
+
+export const NOTHING: ShareResult = {
+  worlds: 0,
+  events: 0,
+  checkpoints: 0,
+  crashes: 0,
+  diedAt: {},
+  failures: [],
+};
 
 /** Worlds that a worker runs before it reports. */
 const SHARE_WORLDS = 10;
@@ -27,7 +38,7 @@ export async function runSeeds(run: SeedRun): Promise<ShareResult> {
   const workers = Math.min(run.workers ?? navigator.hardwareConcurrency, run.count);
   const end = run.first + run.count;
   let next = run.first;
-  let sum: ShareResult = { worlds: 0, events: 0, checkpoints: 0, crashes: 0, failures: [] };
+  let sum = NOTHING;
   await Promise.all(Array.from({ length: workers }, async () => {
     const worker = new Worker(import.meta.resolve("./sim_worker.ts"), { type: "module" });
     try {
@@ -58,12 +69,22 @@ function answerOf(worker: Worker, share: Share): Promise<ShareResult> {
   });
 }
 
-function added(a: ShareResult, b: ShareResult): ShareResult {
+export function added(a: ShareResult, b: ShareResult): ShareResult {
   return {
     worlds: a.worlds + b.worlds,
     events: a.events + b.events,
     checkpoints: a.checkpoints + b.checkpoints,
     crashes: a.crashes + b.crashes,
+    diedAt: addedCounts(a.diedAt, b.diedAt),
     failures: [...a.failures, ...b.failures],
   };
+}
+
+function addedCounts(
+  a: Readonly<Record<string, number>>,
+  b: Readonly<Record<string, number>>,
+): Record<string, number> {
+  const sum = { ...a };
+  for (const [name, count] of Object.entries(b)) sum[name] = (sum[name] ?? 0) + count;
+  return sum;
 }

@@ -19,6 +19,8 @@ export class Process {
    * still reaches.
    */
   past: Timeline | null = null;
+  /** Until then it stands still, and what it has sent as well: a machine that hangs and comes back. */
+  frozenUntilMs = 0;
   readonly #onDeath: (() => void)[] = [];
 
   constructor(name: string, pid = 1) {
@@ -44,7 +46,7 @@ export class CrashHere extends Error {
 }
 
 interface Event {
-  readonly atMs: number;
+  atMs: number;
   readonly order: number;
   readonly process: Process;
   /** Whether it may set promises in motion. */
@@ -97,6 +99,11 @@ export class Scheduler {
       const event = this.#pop();
       if (event === undefined || this.fired === limit) return false;
       if (event.run === null || !event.process.alive) continue;
+      if (event.process.frozenUntilMs > event.atMs) {
+        event.atMs = event.process.frozenUntilMs;
+        this.#push(event);
+        continue;
+      }
       this.nowMs = Math.max(this.nowMs, event.atMs);
       this.fired++;
       event.run();

@@ -2,7 +2,7 @@
 // orderly stop, a killed process or a power cut. At the end everything heals, the daemon runs once more,
 // and primary and replica must be equal.
 
-import { armFailpoints } from "../../src/base/failpoints.ts";
+import { armFailpoints, type Failpoint } from "../../src/base/failpoints.ts";
 import { ReplicaError } from "../../src/base/errors.ts";
 import { SECTOR } from "../../src/base/units.ts";
 import { Prng } from "../support/prng.ts";
@@ -30,6 +30,8 @@ export interface WorldFigures {
   readonly events: number;
   readonly checkpoints: number;
   readonly crashes: number;
+  /** The failpoints at which the daemon died. */
+  readonly diedAt: readonly Failpoint[];
 }
 
 export interface WorldOptions {
@@ -60,6 +62,7 @@ export class World {
   #crashed = Promise.withResolvers<"crashed">();
   #trap: () => Crash | null = () => null;
   #crashes = 0;
+  readonly #diedAt: Failpoint[] = [];
   #lastPid = 1;
   /** Daemons that lost guest and drive and go on. */
   #ghosts: { readonly process: Process; readonly daemon: SimDaemon }[] = [];
@@ -115,6 +118,7 @@ export class World {
       events: this.#scheduler.fired,
       checkpoints: this.#oracle.checkpoints,
       crashes: this.#crashes,
+      diedAt: this.#diedAt,
     };
   }
 
@@ -271,6 +275,7 @@ export class World {
     armFailpoints((name) => {
       if (name !== end.failpoint || ++hits !== end.hit) return;
       this.#trace.add("failpoint", name, hits);
+      this.#diedAt.push(name);
       if (end.eventsLater > 0) {
         const at = this.#scheduler.fired + end.eventsLater;
         this.#trap = () => this.#scheduler.fired >= at ? kind : null;
@@ -316,6 +321,9 @@ export class World {
     if (daemon === null) return;
     this.#ghosts.push({ process, daemon });
     this.#arena = new Arena();
+    if (this.#random.oneIn(2)) {
+      process.frozenUntilMs = this.#scheduler.nowMs + this.#random.below(8000);
+    }
     this.#scheduler.after(this.#random.below(20_000), process, () => process.kill());
   }
 
