@@ -26,6 +26,7 @@ for (let part = 1; part <= scaled(1, 5); part++) {
         blkdiscard -f "$DISK0"; rm -rf "$REPLICA_ROOT"
         formatted "$DISK0" --region-size ${REGION_MIB}MiB
         added "$DISK0" -q 2 --pool-size 16MiB
+        logging
         stamped 60 $((${seed} + round * 16)) &
         sleep $((6 + (${seed} + round) % 7))
         kill -KILL $(daemon)

@@ -6,7 +6,7 @@ import { replicaGuest } from "../support/replica_guest.ts";
 import { startS3Server } from "../support/s3_server.ts";
 import { scaled } from "../support/soak.ts";
 
-const POOL_MIB = 64;
+const POOL_MIB = 32;
 const OVERHEAD_MIB = 150;
 /** Of what the same load has while the replica answers. */
 const LATENCY_FACTOR = 2;
@@ -42,7 +42,7 @@ function p99Us(lines: readonly string[], name: string): number {
 }
 
 Deno.test("a replica in a black hole costs the guest nothing, and is equal after it", async () => {
-  const seconds = scaled(20, 300);
+  const seconds = scaled(12, 300);
   const { bucket, credentials } = await server.createRoot();
   const root = `s3://${bucket}/outage`;
   await replicaGuest(
@@ -56,20 +56,20 @@ Deno.test("a replica in a black hole costs the guest nothing, and is equal after
         fail "fio $1"
       echo "$1 $(sed -n '/^{/,$p' /run/fio.json | tr -d '\\n')"
     }
-    mode() { io status -n 0 --json | sed 's/.*"mode":"\\([^"]*\\)".*/\\1/'; }
+    mode() { io status -n 0 --json | sed -n 's/.*"mode": *"\\([^"]*\\)".*/\\1/p'; }
     line=$(io format -f "$DISK0" --replica ${root} $direct) || fail format
     uuid=\${line##*/}
     io add io-replica -n 0 -f "$DISK0" --replica ${root}/$uuid --uuid $uuid $through --quiet \\
       --unix-socket /run/ioreplica --pool-size ${POOL_MIB}MiB || fail add
-    load warm 5 >/dev/null
-    load healthy 10
+    load warm 4 >/dev/null
+    load healthy 6
     for try in $(seq 60); do [ "$(mode)" = logging ] && break; sleep 2; done
     [ "$(mode)" = logging ] || { io status -n 0; io stats -n 0; cat /run/hyper-io-replica/*.log; fail "never logging"; }
     switch_hole
     load outage ${seconds}
     echo "mode $(mode)"
     echo "peak $(peak_mib)"
-    cno=$(io inspect ${root}/$uuid $direct --json | grep -o '"lastCno":[0-9]*' | head -1 | cut -d: -f2)
+    cno=$(io inspect ${root}/$uuid $direct --json | grep -o '"lastCno": *[0-9]*' | head -1 | grep -o '[0-9]*$')
     io export --replica ${root}/$uuid $direct -o /run/during.img --quiet || fail "export during"
     rm /run/during.img
     switch_hole
@@ -94,7 +94,7 @@ Deno.test("a replica in a black hole costs the guest nothing, and is equal after
       assertEquals(lines.at(-1), "equal");
     },
     {
-      primaryMib: 192,
+      primaryMib: 64,
       network: true,
       env: {
         AWS_ACCESS_KEY_ID: credentials?.accessKeyId ?? "",
