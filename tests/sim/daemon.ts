@@ -69,6 +69,8 @@ export class Arena {
 
 export class SimDaemon {
   readonly #options: DaemonOptions;
+  /** Queues whose bell rang before they were there. */
+  readonly #rungEarly = new Set<number>();
   #target: ReplicaTarget | null = null;
   #bells: SimBell[] = [];
   queues: SimQueue[] = [];
@@ -116,6 +118,8 @@ export class SimDaemon {
         new ReplicaHandler({ qid, queue, views, doorbells, waitsForRoom, dirtyMap }),
       );
       this.queues.push(queue);
+      // An eventfd keeps what was added to it before anybody read.
+      if (this.#rungEarly.delete(qid)) this.#wakeLater(qid);
     }
   }
 
@@ -181,10 +185,15 @@ export class SimDaemon {
   }
 
   #doorbells(views: SharedViews): Doorbells {
-    const { scheduler, random, process } = this.#options;
     const fds = Array.from({ length: views.layout.queues }, (_, qid) => qid);
-    return new Doorbells(views, fds, (qid) => {
-      scheduler.after(random.below(100) / 1000, process, () => this.queues[qid]?.wake());
+    return new Doorbells(views, fds, (qid) => this.#wakeLater(qid));
+  }
+
+  #wakeLater(qid: number): void {
+    const { scheduler, random, process } = this.#options;
+    scheduler.after(random.below(100) / 1000, process, () => {
+      if (this.queues[qid]) this.queues[qid].wake();
+      else this.#rungEarly.add(qid);
     });
   }
 
