@@ -10,7 +10,7 @@ import type { Clock } from "../base/clock.ts";
 import { ReplicaError } from "../base/errors.ts";
 import type { ResyncPace } from "../replication/resync_pace.ts";
 import { IntervalLock } from "../shared/interval_lock.ts";
-import { type SharedViews, WORD } from "../shared/layout.ts";
+import type { SharedViews } from "../shared/layout.ts";
 import { GuestWatch } from "./guest_watch.ts";
 import type { ResyncSource } from "./resync.ts";
 
@@ -75,14 +75,14 @@ export class PrimaryDigests {
     { firstBlock, blocks }: Stretch,
     wanted: readonly number[],
   ): Promise<string[]> {
-    const { clock, pace, source, buffer, signal } = this.#options;
+    const { clock, pace, source, buffer, signal, wakeQueues } = this.#options;
     const sinceMs = clock.nowMs();
     const bytes = buffer.subarray(0, blocks * this.#unitBytes);
     pace.began(sinceMs, bytes.length);
     try {
       await source.readInto(firstBlock * this.#unitBytes, bytes);
     } finally {
-      this.#unlock(firstBlock, blocks);
+      this.#lock.unlockAndWake(firstBlock, blocks, wakeQueues);
     }
     const digests = digestsOf(bytes, this.#unitBytes, wanted.map((block) => block - firstBlock));
     pace.ended(clock.nowMs(), clock.nowMs() - sinceMs, this.#guest.isBusy());
@@ -90,12 +90,6 @@ export class PrimaryDigests {
     if (delayMs > 0) await clock.sleep(delayMs, signal);
     throwIfAborted(signal);
     return digests;
-  }
-
-  #unlock(firstBlock: number, blocks: number): void {
-    const { views, wakeQueues } = this.#options;
-    this.#lock.unlock(firstBlock, blocks);
-    if (Atomics.load(views.words, WORD.lockWaiters) > 0) wakeQueues();
   }
 }
 

@@ -1,10 +1,10 @@
 // Resync: primary -> ring, for what is stale (R9, R10).
 //
 // A copy is a write that nobody issued: it takes the interval lock of a stretch of the device, reads what
-// the primary holds there, puts the stale blocks of it into the ring and unlocks. So its place in the ring is right by the same
-// argument as a write's (queue/replica_handler.ts), and a newer write is never overwritten: it either
-// was read, or comes after the unlock and so stands later in the ring. Holding the lock holds the
-// writers of that stretch for as long as a read of the drive takes, never for the replica.
+// the primary holds there, puts the stale blocks of it into the ring and unlocks. So its place in the
+// ring is right by the same argument as a write's (queue/replica_handler.ts), and a newer write is never
+// overwritten: it either was read, or comes after the unlock and so stands later in the ring. Holding the
+// lock holds the writers of that stretch for as long as a read of the drive takes, never for the replica.
 //
 //   lock -> clear the bits -> read -> reserve, fill, publish -> lower the count -> unlock
 //
@@ -14,7 +14,7 @@
 // 2. Nothing here waits while it holds a lock, but for the primary.
 // 3. Copies take no more than half of the pool, writes all of it: a copy that displaced a write would
 //    make another block stale, and resync would not converge under a load that the replica can bear.
-// 4. Memory: `concurrency` buffers of a run, taken when resync first runs.
+// 4. Memory: `concurrency` buffers of a stretch, taken when resync first runs.
 
 import type { Clock } from "../base/clock.ts";
 import { ReplicaError } from "../base/errors.ts";
@@ -23,7 +23,7 @@ import { KiB } from "../base/units.ts";
 import type { ResyncPace } from "../replication/resync_pace.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
 import { IntervalLock } from "../shared/interval_lock.ts";
-import { type SharedViews, WORD } from "../shared/layout.ts";
+import type { SharedViews } from "../shared/layout.ts";
 import { ENTRY_DATA, ENTRY_ZERO, type Pool } from "../shared/pool.ts";
 import { StaleMap } from "../shared/stale_map.ts";
 import { GuestWatch } from "./guest_watch.ts";
@@ -101,14 +101,6 @@ export class Resync {
     this.#limitUnits = Math.floor(pool.capacityUnits / 2);
     const units = Math.min(STRETCH_BYTES / pool.unitBytes, Math.floor(pool.capacityUnits / 4));
     this.#stretchChunks = Math.max(1, Math.floor(units / this.#stale.chunkBlocks));
-  }
-
-  get staleChunks(): number {
-    return this.#stale.count();
-  }
-
-  get active(): number {
-    return this.#copies.size;
   }
 
   /** Milliseconds until pump() can do more; copies that end call onProgress besides. */
@@ -214,7 +206,7 @@ export class Resync {
   }
 
   async #copy(stretch: Stretch): Promise<void> {
-    const { clock, pace, pool } = this.#options;
+    const { clock, pace, pool, wakeQueues } = this.#options;
     const sinceMs = clock.nowMs();
     const buffer = this.#buffers.pop() ?? this.#newBuffer();
     let placed = false;
@@ -232,7 +224,7 @@ export class Resync {
     } finally {
       if (!placed) this.#markAgain(stretch.firstBlock, stretch.stale);
       this.#stale.settle(stretch.staleChunks);
-      this.#unlock(stretch);
+      this.#lock.unlockAndWake(stretch.firstBlock, stretch.blocks, wakeQueues);
       this.#buffers.push(buffer);
     }
     if (placed) this.#counters[COUNTER.resyncedBytes] += stretch.staleBlocks * pool.unitBytes;
@@ -299,11 +291,6 @@ export class Resync {
 
   #markAgain(firstBlock: number, runs: readonly BlockRun[]): void {
     for (const { first, count } of runs) this.#stale.mark(firstBlock + first, count);
-  }
-
-  #unlock({ firstBlock, blocks }: Stretch): void {
-    this.#lock.unlock(firstBlock, blocks);
-    if (Atomics.load(this.#options.views.words, WORD.lockWaiters) > 0) this.#options.wakeQueues();
   }
 
   #newBuffer(): Uint8Array {

@@ -32,6 +32,7 @@
 // I/O path: no allocation, no await, no exception. Callers: queue/intent_gate.ts,
 // replicator/intent_cleaner.ts, the start and the stop of the target.
 
+import { countBits } from "../base/bits.ts";
 import { invariant } from "../base/assert.ts";
 import { type RegionPage, REGIONS_PER_PAGE, regionsOfPage } from "../format/region_map.ts";
 import { PAGE_BYTES } from "../format/sealed_page.ts";
@@ -202,7 +203,7 @@ export class IntentMap {
       Atomics.and(this.#durable, word, ~gone);
       const back = gone & Atomics.load(this.#touched, word);
       if (back !== 0) Atomics.or(this.#durable, word, back);
-      cleared += bitCount(gone & ~back);
+      cleared += countBits(gone & ~back);
     }
     return cleared;
   }
@@ -247,15 +248,9 @@ export class IntentMap {
       if (!this.wasWritten(page)) continue;
       const from = page * INTENT_PAGE_WORDS;
       for (let word = from; word < from + INTENT_PAGE_WORDS; word++) {
-        count += bitCount(Atomics.load(this.#durable, word));
+        count += countBits(Atomics.load(this.#durable, word));
       }
     }
     return count;
   }
-}
-
-function bitCount(word: number): number {
-  let count = 0;
-  for (let rest = word; rest !== 0; rest &= rest - 1) count++;
-  return count;
 }

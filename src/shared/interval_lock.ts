@@ -14,23 +14,20 @@
 //    unlocks clears its bits *before* it reads the count (both sequentially consistent).
 
 import { invariant } from "../base/assert.ts";
-import { LOCK_WORDS, type SharedViews } from "./layout.ts";
+import { bitRun } from "../base/bits.ts";
+import { LOCK_WORDS, type SharedViews, WORD } from "./layout.ts";
 
 const BLOCKS_PER_WORD = 32;
 /** A request may not cover the table twice, or it would wait for itself. */
 export const LOCK_SPAN_BLOCKS = (LOCK_WORDS - 1) * BLOCKS_PER_WORD;
 
-/** The bits of one word that blocks `from` to `to - 1` (0 to 32, within the word) occupy. */
-function maskOf(from: number, to: number): number {
-  const count = to - from;
-  return count === BLOCKS_PER_WORD ? -1 : ((1 << count) - 1) << from;
-}
-
 export class IntervalLock {
   readonly #locks: Int32Array;
+  readonly #words: Int32Array;
 
   constructor(views: SharedViews) {
     this.#locks = views.locks;
+    this.#words = views.words;
   }
 
   /** Takes blocks `startBlock` to `startBlock + blockCount - 1`, or none of them and returns false. */
@@ -40,7 +37,7 @@ export class IntervalLock {
     for (let block = startBlock; block < end;) {
       const wordStart = block - (block % BLOCKS_PER_WORD);
       const until = Math.min(end, wordStart + BLOCKS_PER_WORD);
-      if (!this.#take(wordStart, maskOf(block - wordStart, until - wordStart))) {
+      if (!this.#take(wordStart, bitRun(block - wordStart, until - block))) {
         if (block > startBlock) this.unlock(startBlock, block - startBlock);
         return false;
       }
@@ -54,11 +51,17 @@ export class IntervalLock {
     for (let block = startBlock; block < end;) {
       const wordStart = block - (block % BLOCKS_PER_WORD);
       const until = Math.min(end, wordStart + BLOCKS_PER_WORD);
-      const mask = maskOf(block - wordStart, until - wordStart);
+      const mask = bitRun(block - wordStart, until - block);
       const before = Atomics.and(this.#locks, this.#index(wordStart), ~mask);
       invariant((before & mask) === mask, "only locked blocks are unlocked");
       block = until;
     }
+  }
+
+  /** For rooms other than queues: unlocks, then wakes the queues if a request waits (rule 3). */
+  unlockAndWake(startBlock: number, blockCount: number, wakeQueues: () => void): void {
+    this.unlock(startBlock, blockCount);
+    if (Atomics.load(this.#words, WORD.lockWaiters) > 0) wakeQueues();
   }
 
   #index(wordStart: number): number {

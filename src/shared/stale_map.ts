@@ -14,6 +14,7 @@
 //    count of zero means that every acknowledged write is in the ring.
 //    (Between a queue's bit and its raising of the count the write is not acknowledged yet.)
 
+import { bitRun, countBits } from "../base/bits.ts";
 import { alignUp } from "../base/units.ts";
 import { type SharedViews, WORD } from "./layout.ts";
 
@@ -47,9 +48,9 @@ export class StaleMap {
     let added = 0;
     for (let chunk = first; chunk < end;) {
       const until = Math.min(end, chunk - (chunk % BITS) + BITS);
-      const mask = maskOf(chunk % BITS, until - chunk);
+      const mask = bitRun(chunk % BITS, until - chunk);
       const before = Atomics.or(this.#bits, Math.floor(chunk / BITS), mask);
-      added += popCount(mask & ~before);
+      added += countBits(mask & ~before);
       chunk = until;
     }
     if (added > 0) Atomics.add(this.#words, WORD.staleChunks, added);
@@ -60,7 +61,7 @@ export class StaleMap {
     const end = this.#chunkOf(startBlock + blockCount - 1) + 1;
     for (let chunk = this.#chunkOf(startBlock); chunk < end;) {
       const until = Math.min(end, chunk - (chunk % BITS) + BITS);
-      const mask = maskOf(chunk % BITS, until - chunk);
+      const mask = bitRun(chunk % BITS, until - chunk);
       if ((Atomics.load(this.#bits, Math.floor(chunk / BITS)) & mask) !== 0) return true;
       chunk = until;
     }
@@ -122,14 +123,4 @@ export class StaleMap {
   #chunkOf(block: number): number {
     return Math.floor(block / this.chunkBlocks);
   }
-}
-
-function maskOf(from: number, count: number): number {
-  return count === BITS ? -1 : ((1 << count) - 1) << from;
-}
-
-function popCount(bits: number): number {
-  let x = bits - ((bits >>> 1) & 0x5555_5555);
-  x = (x & 0x3333_3333) + ((x >>> 2) & 0x3333_3333);
-  return Math.imul((x + (x >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24;
 }
