@@ -48,9 +48,9 @@ export const realTargetSystem: TargetSystem = {
 };
 
 /**
- * The tags' buffers stay in small pages. Takes the pool's memory from the system before the first write needs it: a page fault per block costs
- * a fifth of the speed of writes, and reclaim must not wait for a daemon that waits for memory. Where
- * memory is scarce it stays as it is, resident only where it was touched.
+ * The tags' buffers stay in small pages. Takes the pool's memory from the system before the first write
+ * needs it: a page fault per block costs a fifth of the speed of writes, and reclaim must not wait for a
+ * daemon that waits for memory. Where memory is scarce it stays as it is, resident only where it was touched.
  */
 async function prepareMemory({ layout, memory }: SharedViews): Promise<void> {
   keepSmallPages(memory.subarray(layout.tagBuffersOffset, layout.unitsOffset));

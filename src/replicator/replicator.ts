@@ -23,6 +23,7 @@ import { hitNow } from "../base/failpoints.ts";
 import { checkpointDueInMs } from "../replication/checkpoint_policy.ts";
 import { niceFor } from "../replication/courtesy.ts";
 import { isResyncing, type Mode, type ModeEvent, nextMode } from "../replication/mode.ts";
+import { ringReplicator } from "../shared/bell.ts";
 import { captureWrites } from "../shared/capture_mode.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
 import { History } from "../shared/history.ts";
@@ -95,7 +96,7 @@ export class Replicator {
       pool,
       clock,
       wakeQueues,
-      onProgress: () => this.#ring(),
+      onProgress: () => ringReplicator(this.#words),
     });
     if (isResyncing(options.mode)) this.#history.endAt(pool.head());
   }
@@ -128,13 +129,13 @@ export class Replicator {
   /** Take everything to the replica, then end run(). To be called when no queue captures any more. */
   stop(): void {
     this.#stopping = true;
-    this.#ring();
+    ringReplicator(this.#words);
   }
 
   /** End run() without waiting for the replica; what is in the pool is only on the primary. */
   abandon(): void {
     this.#abandon.abort();
-    this.#ring();
+    ringReplicator(this.#words);
   }
 
   /** A request to the replica failed and is being repeated. */
@@ -176,11 +177,6 @@ export class Replicator {
     this.#resyncBegins();
   }
 
-  #ring(): void {
-    Atomics.add(this.#words, WORD.replicatorBell, 1);
-    Atomics.notify(this.#words, WORD.replicatorBell);
-  }
-
   // ---- one step ----
 
   async #step(): Promise<void> {
@@ -217,7 +213,7 @@ export class Replicator {
   /** Copies what is stale, and commits what gathers in the ring without publishing it. */
   async #copy(): Promise<void> {
     this.#resync.pump();
-    if (this.#resync.staleChunks === 0) {
+    if (this.#stale.count() === 0) {
       this.#complete();
       return;
     }
@@ -230,7 +226,7 @@ export class Replicator {
     const end = this.#history.end();
     hitNow("resync.before-whole");
     this.#history.makeWhole();
-    if (this.#resync.staleChunks !== 0) {
+    if (this.#stale.count() !== 0) {
       // Marked before the history was whole, by a queue that saw its old end.
       this.#history.endAt(end);
       return;
@@ -377,7 +373,7 @@ export class Replicator {
     if (mode === this.#mode) return;
     this.#mode = mode;
     this.#options.onEvent({ state: this.#state, mode });
-    this.#ring();
+    ringReplicator(this.#words);
   }
 
   #enter(state: ReplicatorState, error?: ReplicaError): void {

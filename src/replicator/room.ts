@@ -53,6 +53,7 @@ export class ReplicatorRoom {
   readonly #system: RoomSystem;
   readonly #views: SharedViews;
   readonly #counters: Float64Array;
+  readonly #wakeQueues: () => void;
   readonly #abort = new AbortController();
   readonly #log = roomLog("replicator");
   #primary: RoomPrimary | null = null;
@@ -75,6 +76,8 @@ export class ReplicatorRoom {
     this.#system = system;
     this.#views = sharedViews(options.shared, options.layout);
     this.#counters = this.#views.counters.subarray(replicatorCounters(this.#views));
+    const doorbells = system.doorbells(this.#views);
+    this.#wakeQueues = () => doorbells.ringAll();
   }
 
   /**
@@ -111,7 +114,7 @@ export class ReplicatorRoom {
     this.#counters[COUNTER.lastCno] = writer.lastCno;
     const mode = startup.action === "attach" ? "logging" : startup.action;
     this.#replicator = this.#makeReplicator({ metadata, writer, source: data, mode });
-    if (this.#options.writeIntent) this.#cleaner = this.#makeCleaner(metadata, this.#primary);
+    if (this.#options.writeIntent) this.#cleaner = this.#makeCleaner(this.#primary, this.#dirtyMap);
     return {
       cno: writer.lastCno,
       mode,
@@ -164,7 +167,6 @@ export class ReplicatorRoom {
     }
     invariant(this.#verifying === null, "the main room asks for one comparison at a time");
     const abort = new AbortController();
-    const doorbells = this.#system.doorbells(this.#views);
     const report = runVerify({
       views: this.#views,
       primary,
@@ -175,7 +177,7 @@ export class ReplicatorRoom {
       dirtyMap,
       clock: this.#system.clock,
       allocate: (sizeBytes) => this.#system.allocate(sizeBytes),
-      wakeQueues: () => doorbells.ringAll(),
+      wakeQueues: this.#wakeQueues,
       repair,
       signal: abort.signal,
       onProgress,
@@ -286,15 +288,14 @@ export class ReplicatorRoom {
     }
   }
 
-  #makeCleaner(metadata: PrimaryMetadata, primary: RoomPrimary): IntentCleaner {
-    const doorbells = this.#system.doorbells(this.#views);
+  #makeCleaner(primary: RoomPrimary, place: MapPlace): IntentCleaner {
     return new IntentCleaner({
       views: this.#views,
       disk: primary.disk,
-      place: dirtyMapPlace(metadata.layout),
+      place,
       clock: this.#system.clock,
       generationMs: this.#options.intentGenerationMs,
-      wakeQueues: () => doorbells.ringAll(),
+      wakeQueues: this.#wakeQueues,
       onTrouble: ({ message }) => this.#log.warn("Cannot clear the dirty map", { error: message }),
     });
   }
@@ -310,7 +311,6 @@ export class ReplicatorRoom {
     const { resyncConcurrency, resyncBytesPerSecond } = this.#options;
     const { clock, random } = this.#system;
     const { signal } = this.#abort;
-    const doorbells = this.#system.doorbells(this.#views);
     return new Replicator({
       views: this.#views,
       writer: {
@@ -348,7 +348,7 @@ export class ReplicatorRoom {
       random,
       limits,
       batchBlocks: Math.min(batchBlocks, writer.safeBatchBlocks),
-      wakeQueues: () => doorbells.ringAll(),
+      wakeQueues: this.#wakeQueues,
       setNice: (nice) => this.#system.setNice(nice),
       onEvent: ({ state, mode, error }) => {
         this.#events.onNews({ state, mode, error: error && reportOf(error) });

@@ -1,6 +1,6 @@
 // Splits blocks that were read from the primary into those of zeros and the others.
 
-const WORD_BYTES = 4;
+import { isZeroData } from "../replica/mutations.ts";
 
 /** Blocks `first` to `first + count - 1` of a buffer. */
 export interface BlockRun {
@@ -16,18 +16,10 @@ export interface ZeroRun extends BlockRun {
 export function zeroRuns(bytes: Uint8Array, blockBytes: number, span: BlockRun): ZeroRun[] {
   const runs: { first: number; count: number; zero: boolean }[] = [];
   for (let block = span.first; block < span.first + span.count; block++) {
-    const zero = isZero(bytes, block * blockBytes, blockBytes);
+    const zero = isZeroData(bytes.subarray(block * blockBytes, (block + 1) * blockBytes));
     const last = runs.at(-1);
     if (last?.zero === zero) last.count++;
     else runs.push({ first: block, count: 1, zero });
   }
   return runs;
-}
-
-function isZero(bytes: Uint8Array, from: number, length: number): boolean {
-  const words = new Int32Array(bytes.buffer, bytes.byteOffset + from, length / WORD_BYTES);
-  for (let i = 0; i < words.length; i++) {
-    if (words[i] !== 0) return false;
-  }
-  return true;
 }
