@@ -19,6 +19,9 @@ const RUN_BLOCKS = 64;
 export const KIND_WRITE = 0;
 export const KIND_ZERO = 1;
 
+/** That blocks look the same again after more writes than that: not by chance. */
+const LOOK_AHEAD_WRITES = 500;
+
 export interface StampShape {
   readonly threads: number;
   readonly blocks: number;
@@ -103,7 +106,10 @@ class ThreadHistory {
     return number === 0 ? 0 : this.#records[(number - 1) * this.#words + 3 + other];
   }
 
-  /** Least and greatest n after which this thread's blocks are as in `image`. */
+  /**
+   * Least and greatest n after which this thread's blocks are as in `image`. Writes above the newest
+   * that it shows may be in the prefix too: zeroings, and whatever these have wiped out again.
+   */
   match(image: Uint8Array): { least: number; greatest: number } {
     const shown = new Uint32Array(this.#expected.length);
     let newest = 0;
@@ -115,18 +121,15 @@ class ThreadHistory {
     }
     assert(newest <= this.length, `thread ${this.#thread} never made write ${newest}`);
     while (this.#applied < newest) this.#applyNext();
-    while (!this.#equals(shown)) {
+    let differing = this.#differing(shown);
+    while (differing > 0) {
       assert(
-        this.#applied < this.length && this.#kind(this.#applied + 1) === KIND_ZERO,
+        this.#applied < this.length,
         `thread ${this.#thread}: no prefix of its history looks like this after write ${newest}`,
       );
-      this.#applyNext();
+      differing += this.#applyNext(shown);
     }
-    const least = this.#applied;
-    let greatest = least;
-    // Zeroing what is zero shows nothing: it may be in the prefix or not.
-    while (greatest < this.length && this.#changesNothing(greatest + 1)) greatest++;
-    return { least, greatest };
+    return { least: this.#applied, greatest: this.#lastLike(shown) };
   }
 
   /** Fails unless every sector shows its last write up to number `synced`, or a later one. */
@@ -154,13 +157,28 @@ class ThreadHistory {
     }
   }
 
-  #equals(shown: Uint32Array): boolean {
-    return this.#runs.every((run) => {
+  /** Blocks that are not as in `shown`. */
+  #differing(shown: Uint32Array): number {
+    let count = 0;
+    for (const run of this.#runs) {
       for (let block = run; block < run + RUN_BLOCKS; block++) {
-        if (shown[block] !== this.#expected[block]) return false;
+        if (shown[block] !== this.#expected[block]) count++;
       }
-      return true;
-    });
+    }
+    return count;
+  }
+
+  /** The last of the next writes after which the blocks are as they are now, in `shown`. */
+  #lastLike(shown: Uint32Array): number {
+    const until = Math.min(this.length, this.#applied + LOOK_AHEAD_WRITES);
+    const expected = shown.slice();
+    let differing = 0;
+    let last = this.#applied;
+    for (let number = last + 1; number <= until; number++) {
+      differing += this.#apply(number, expected, shown);
+      if (differing === 0) last = number;
+    }
+    return last;
   }
 
   #kind(number: number): number {
@@ -172,15 +190,20 @@ class ThreadHistory {
     return [this.#records[at], this.#records[at] + this.#records[at + 1]];
   }
 
-  #changesNothing(number: number): boolean {
-    const [first, end] = this.#blocks(number);
-    return this.#kind(number) === KIND_ZERO && this.#expected.subarray(first, end).every((n) => !n);
+  /** The next write; gives how many more blocks differ from `shown` after it. */
+  #applyNext(shown?: Uint32Array): number {
+    return this.#apply(++this.#applied, this.#expected, shown);
   }
 
-  #applyNext(): void {
-    const number = ++this.#applied;
+  #apply(number: number, expected: Uint32Array, shown?: Uint32Array): number {
     const [first, end] = this.#blocks(number);
-    this.#expected.fill(this.#kind(number) === KIND_ZERO ? 0 : number, first, end);
+    const value = this.#kind(number) === KIND_ZERO ? 0 : number;
+    let more = 0;
+    for (let block = first; block < end; block++) {
+      if (shown) more += Number(value !== shown[block]) - Number(expected[block] !== shown[block]);
+      expected[block] = value;
+    }
+    return more;
   }
 }
 

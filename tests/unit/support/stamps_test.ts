@@ -1,6 +1,7 @@
 // The checker of write histories must itself be able to fail.
 
-import { assertEquals, assertThrows } from "../../support/assert.ts";
+import fc from "fast-check";
+import { assert, assertEquals, assertThrows } from "../../support/assert.ts";
 import { BLOCK, KIND_WRITE, KIND_ZERO, stamp, StampChecker } from "../../support/stamps.ts";
 
 const SHAPE = { threads: 2, blocks: 128 };
@@ -27,6 +28,56 @@ Deno.test("StampChecker accepts every prefix, in order", () => {
   assertEquals(check.check(image([[0, 0, 2], [1, 0, 2]])), 2);
   assertEquals(check.check(image([[0, 0, 2], [1, 0, 2], [64, 1, 1]])), 3);
   assertEquals(check.check(image([[1, 0, 2], [64, 1, 1]])), 4);
+});
+
+interface BlockWrite {
+  readonly first: number;
+  readonly count: number;
+  readonly kind: number;
+}
+
+/** Four blocks: zeroings often wipe out what was written just before them. */
+const fewBlocks = fc.array(
+  fc.record({
+    first: fc.nat(2),
+    count: fc.integer({ min: 1, max: 2 }),
+    kind: fc.constantFrom(KIND_WRITE, KIND_ZERO),
+  }),
+  { maxLength: 30 },
+);
+
+/** What blocks 0 to 3 show before the first write, and after each. */
+function statesOf(writes: readonly BlockWrite[]): number[][] {
+  const states = [[0, 0, 0, 0]];
+  for (const [i, { first, count, kind }] of writes.entries()) {
+    states.push(states[i].slice().fill(kind === KIND_ZERO ? 0 : i + 1, first, first + count));
+  }
+  return states;
+}
+
+function holdsOf(writes: readonly BlockWrite[], state: readonly number[]) {
+  const log = writes.flatMap(({ first, count, kind }) => [first, count, kind, 0, 0]);
+  const shown = state.map((number, block) => [block, 0, number] as [number, number, number]);
+  return new StampChecker(SHAPE, [new Int32Array(log), new Int32Array()])
+    .holds(image(shown.filter(([, , number]) => number > 0)))[0];
+}
+
+Deno.test("StampChecker accepts any prefix of any history", () => {
+  fc.assert(fc.property(fewBlocks, (writes) => {
+    for (const [n, state] of statesOf(writes).entries()) {
+      const { least, greatest } = holdsOf(writes, state);
+      assert(least <= n && n <= greatest, `${n} writes: ${least} to ${greatest}`);
+    }
+  }));
+});
+
+Deno.test("StampChecker refuses a history with one block taken back", () => {
+  fc.assert(fc.property(fewBlocks, fc.nat(3), (writes, block) => {
+    const states = statesOf(writes);
+    const wrong = states[writes.length].with(block, 0);
+    if (states.some((state) => state.every((number, k) => number === wrong[k]))) return;
+    assertThrows(() => holdsOf(writes, wrong), Error, "no prefix");
+  }));
 });
 
 Deno.test("StampChecker refuses what is no prefix", () => {
