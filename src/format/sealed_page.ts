@@ -10,10 +10,10 @@
 //
 // Pure. Callers: the records of this folder.
 
-import { crc32 } from "node:zlib";
 import { ReplicaError } from "../base/errors.ts";
 import { bytes, size64, type Struct, struct, u32, type ValuesOf, viewOf } from "../base/struct.ts";
 import { invariant } from "../base/assert.ts";
+import { crc32 } from "./crc32.ts";
 
 /** Bytes of a metadata page, and the alignment of every metadata offset. */
 export const PAGE_BYTES = 4096;

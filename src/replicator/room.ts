@@ -42,7 +42,6 @@ import {
   type RoomSystem,
 } from "./room_system.ts";
 import { markDevice, markDirtyRegions } from "./stale_at_start.ts";
-import { runVerify } from "./verify_run.ts";
 
 /** Nodes of the replica's tree that stay in memory: part of the fixed overhead beside the pool. */
 export const NODE_CACHE_BYTES = 32 * MiB;
@@ -167,21 +166,24 @@ export class ReplicatorRoom {
     }
     invariant(this.#verifying === null, "the main room asks for one comparison at a time");
     const abort = new AbortController();
-    const report = runVerify({
-      views: this.#views,
-      primary,
-      store,
-      replicator,
-      deviceSizeBytes: this.#options.deviceSizeBytes,
-      bytesPerSecond: this.#options.resyncBytesPerSecond,
-      dirtyMap,
-      clock: this.#system.clock,
-      allocate: (sizeBytes) => this.#system.allocate(sizeBytes),
-      wakeQueues: this.#wakeQueues,
-      repair,
-      signal: abort.signal,
-      onProgress,
-    });
+    // Loaded when it is wanted: its digests come with node's crypto, which takes longer than the rest.
+    const report = import("./verify_run.ts").then(({ runVerify }) =>
+      runVerify({
+        views: this.#views,
+        primary,
+        store,
+        replicator,
+        deviceSizeBytes: this.#options.deviceSizeBytes,
+        bytesPerSecond: this.#options.resyncBytesPerSecond,
+        dirtyMap,
+        clock: this.#system.clock,
+        allocate: (sizeBytes) => this.#system.allocate(sizeBytes),
+        wakeQueues: this.#wakeQueues,
+        repair,
+        signal: abort.signal,
+        onProgress,
+      })
+    );
     this.#verifying = { abort, ended: report.catch(() => undefined) };
     try {
       return await report;
