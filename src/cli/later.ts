@@ -17,20 +17,20 @@ function laterCommand(name: string, summary: string, hint?: string): Command {
   };
 }
 
-export const laterCommands: readonly Command[] = [
-  laterCommand(
-    "checkpoint",
-    "Cut, list and delete checkpoints",
-    'A checkpoint is cut every second while there are writes, and by "stop"; "inspect" lists them.',
-  ),
-  laterCommand(
-    "restore",
-    "Restore a device to a checkpoint, lazily",
-    'Use "export --at CNO" to write a checkpoint to an image file or a device.',
-  ),
-  laterCommand(
-    "recover",
-    "Take over a device whose daemon died",
-    'Use "del" to remove what a dead daemon left, then "add".',
-  ),
-];
+export const checkpointCommand = laterCommand(
+  "checkpoint",
+  "Cut, list and delete checkpoints",
+  'A checkpoint is cut every second while there are writes, and by "stop"; "inspect" lists them.',
+);
+
+export const restoreCommand = laterCommand(
+  "restore",
+  "Restore a device to a checkpoint, lazily",
+  'Use "export --at CNO" to write a checkpoint to an image file or a device.',
+);
+
+export const recoverCommand = laterCommand(
+  "recover",
+  "Take over a device whose daemon died",
+  'Use "del" to remove what a dead daemon left, then "add".',
+);

@@ -4,35 +4,56 @@
 import deno from "../../deno.json" with { type: "json" };
 import { configureLog } from "../base/log.ts";
 import { ReplicaError } from "../base/errors.ts";
-import { addCommand } from "./add.ts";
 import type { Command, CommonValues } from "./command.ts";
 import type { Context, SignalName } from "./context.ts";
-import { delCommand } from "./del.ts";
-import { exportCommand } from "./export.ts";
-import { featuresCommand } from "./features.ts";
-import { formatCommand } from "./format.ts";
-import { inspectCommand } from "./inspect.ts";
-import { laterCommands } from "./later.ts";
-import { listCommand } from "./list.ts";
 import { buildProgram, parseCommandLine, type ProgramTexts } from "./program.ts";
 import { exitCodeOf, formatError } from "./report.ts";
-import { modeCommand } from "./mode.ts";
-import { statsCommand } from "./stats.ts";
-import { statusCommand } from "./status.ts";
-import { stopCommand } from "./stop.ts";
-import { verifyCommand } from "./verify.ts";
 
-const TEXTS: ProgramTexts = {
+type CommandLoader = () => Promise<Command>;
+
+/** The commands under their headings; one that is not wanted is not loaded. */
+const COMMANDS: readonly (readonly [string, Readonly<Record<string, CommandLoader>>])[] = [
+  ["Devices:", {
+    format: async () => (await import("./format.ts")).formatCommand,
+    add: async () => (await import("./add.ts")).addCommand,
+    del: async () => (await import("./del.ts")).delCommand,
+    list: async () => (await import("./list.ts")).listCommand,
+    stop: async () => (await import("./stop.ts")).stopCommand,
+  }],
+  ["Watching:", {
+    status: async () => (await import("./status.ts")).statusCommand,
+    stats: async () => (await import("./stats.ts")).statsCommand,
+    features: async () => (await import("./features.ts")).featuresCommand,
+  }],
+  ["Replicas:", {
+    mode: async () => (await import("./mode.ts")).modeCommand,
+    verify: async () => (await import("./verify.ts")).verifyCommand,
+    export: async () => (await import("./export.ts")).exportCommand,
+    inspect: async () => (await import("./inspect.ts")).inspectCommand,
+  }],
+  ["Not in this version (refused):", {
+    checkpoint: async () => (await import("./later.ts")).checkpointCommand,
+    restore: async () => (await import("./later.ts")).restoreCommand,
+    recover: async () => (await import("./later.ts")).recoverCommand,
+  }],
+];
+
+/** The command that the line begins with; all of them for help and for what is not understood. */
+async function loadCommands([word]: readonly string[]): Promise<ProgramTexts["commands"]> {
+  const isWanted = COMMANDS.some(([, loaders]) => Object.hasOwn(loaders, word ?? ""))
+    ? (name: string) => name === word
+    : () => true;
+  return await Promise.all(COMMANDS.map(async ([heading, loaders]) => {
+    const wanted = Object.entries(loaders).filter(([name]) => isWanted(name));
+    return [heading, await Promise.all(wanted.map(([, load]) => load()))] as const;
+  }));
+}
+
+const TEXTS: Omit<ProgramTexts, "commands"> = {
   version: deno.version,
   description:
     "Asynchronous replication of block devices: a ublk device in front of a fast local drive, " +
     "with a replica on S3 or in a directory that trails it by less than a second.",
-  commands: [
-    ["Devices:", [formatCommand, addCommand, delCommand, listCommand, stopCommand]],
-    ["Watching:", [statusCommand, statsCommand, featuresCommand]],
-    ["Replicas:", [modeCommand, verifyCommand, exportCommand, inspectCommand]],
-    ["Not in this version (refused):", laterCommands],
-  ],
   notes: `Sizes take B, KiB, MiB, GiB and TiB; K, M, G and T mean the same binary units.
 
 Exit codes:
@@ -64,7 +85,8 @@ export async function run(ctx: Context): Promise<number> {
     code = (await command.execute?.(ctx, values, args)) ?? 0;
   }
   try {
-    await parseCommandLine(buildProgram(ctx, TEXTS, chosen), ctx.argv);
+    const texts = { ...TEXTS, commands: await loadCommands(ctx.argv) };
+    await parseCommandLine(buildProgram(ctx, texts, chosen), ctx.argv);
     return code;
   } catch (error) {
     ctx.stderr.write(formatError(error, { json: wantsJson, debug: ctx.argv.includes("debug") }));
