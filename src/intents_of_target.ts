@@ -9,7 +9,7 @@
 import type { Clock } from "./base/clock.ts";
 import type { roomLog } from "./base/log.ts";
 import { dirtyMapPlace, type MapPlace } from "./format/primary_layout.ts";
-import { type DirtyMap, readDirtyMap } from "./primary/dirty_map.ts";
+import { type KeptMap, readDirtyMap } from "./primary/dirty_map.ts";
 import type { Disk } from "./primary/disk.ts";
 import type { PrimaryMetadata } from "./primary/metadata.ts";
 import { clearAllIntents, declareAllDirty, loadIntents } from "./replicator/intent_pages.ts";
@@ -28,9 +28,9 @@ export interface TargetIntentsOptions {
 export class TargetIntents {
   readonly #options: TargetIntentsOptions;
   readonly #place: MapPlace;
-  readonly #loaded: DirtyMap;
+  readonly #loaded: KeptMap;
 
-  private constructor(options: TargetIntentsOptions, loaded: DirtyMap) {
+  private constructor(options: TargetIntentsOptions, loaded: KeptMap) {
     this.#options = options;
     this.#place = dirtyMapPlace(options.metadata.layout);
     this.#loaded = loaded;

@@ -10,6 +10,7 @@ import {
   type SuperblockReport,
 } from "../primary/inspect_primary.ts";
 import { EXIT_CODES } from "../base/errors.ts";
+import type { StagedTag } from "../format/region_map.ts";
 import type { Superblock } from "../format/superblock.ts";
 import type { Context } from "./context.ts";
 import { exactSize as exact, rowsText as indented, timeText } from "./rows.ts";
@@ -41,7 +42,10 @@ export function primaryReportText(report: PrimaryReport): string {
   ];
   if (report.areas.length > 0) sections.push("layout\n" + areaTable(report));
   if (report.flushLog.length > 0) sections.push("flush log\n" + flushLogTable(report));
-  if (report.maps.length > 0) sections.push("region maps\n" + report.maps.map(mapText).join(""));
+  if (report.maps.length > 0) {
+    const maps = report.maps.map((map) => mapText(map, report.lastCno ?? 0));
+    sections.push("region maps\n" + maps.join(""));
+  }
   return sections.join("\n");
 }
 
@@ -128,7 +132,7 @@ function flushLogTable({ flushLog, superblock }: PrimaryReport): string {
   return formatTable(["  SLOT", "SEQUENCE", "CNO", "TIME", "BYTES", "STATE"], rows);
 }
 
-function mapText(map: MapReport): string {
+function mapText(map: MapReport, lastCno: number): string {
   const pages = [
     `${map.validPages} valid`,
     `${map.absentPages} never written`,
@@ -137,7 +141,14 @@ function mapText(map: MapReport): string {
   const head = `  ${map.name}: ${map.setRegions} of ${map.regionCount} regions set; ` +
     `${map.pages} ${map.pages === 1 ? "page" : "pages"}: ${pages}\n`;
   const damaged = map.damagedPages.map(({ page, reason }) => `    page ${page}: ${reason}\n`);
-  return head + damaged.join("") + rangesText(map);
+  const staged = map.staged.map((tag) => stagedText(tag, lastCno));
+  return head + staged.join("") + damaged.join("") + rangesText(map);
+}
+
+function stagedText({ baseCno, segmentId, isWhole }: StagedTag, lastCno: number): string {
+  const what = isWhole ? "a copy of the whole device" : "a resync";
+  const past = baseCno < lastCno ? ", published since: these regions count no more" : "";
+  return `    ${what} after checkpoint ${baseCno}, up to segment ${segmentId}${past}\n`;
 }
 
 function rangesText({ setRanges, moreRanges }: MapReport): string {

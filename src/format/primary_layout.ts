@@ -1,7 +1,7 @@
 // Where everything lies on a primary: the only place that computes an offset of it.
 //
-//   0              deviceSizeBytes        metadataOffset                       end of last whole page
-//   | device data  | unused               | dirty map | missing map | flush log | superblock copies |
+//   0              deviceSizeBytes   metadataOffset                              end of last whole page
+//   | device data  | unused          | staged map | dirty map | missing map | flush log | superblocks |
 //
 // Invariants (tests/unit/format/primary_layout_test.ts proves them for sizes up to 64 TiB):
 // - The areas do not overlap, lie inside the primary, and start at a multiple of a page.
@@ -14,7 +14,7 @@
 import { type ReplicaError, usageError } from "../base/errors.ts";
 import { alignDown, formatSize, isPowerOfTwo } from "../base/units.ts";
 import { FLUSH_LOG_BYTES } from "./flush_log.ts";
-import { REGION_MAP_COPIES, regionMapPages } from "./region_map.ts";
+import { REGION_MAP_COPIES, type RegionMapName, regionMapPages } from "./region_map.ts";
 import { PAGE_BYTES } from "./sealed_page.ts";
 import { SUPERBLOCK_COPIES } from "./superblock.ts";
 
@@ -30,6 +30,8 @@ export interface LayoutOptions {
   readonly dataBlockBytes: number;
   /** Omitted: as much as the primary has room for. */
   readonly deviceSizeBytes?: number;
+  /** False: it was formatted before there was one. */
+  readonly hasStagedMap?: boolean;
 }
 
 export interface Area {
@@ -49,6 +51,8 @@ export interface PrimaryLayout {
   readonly metadataOffsetBytes: number;
   /** Pages of one copy of one map. */
   readonly mapPages: number;
+  /** Null: the primary has none. */
+  readonly stagedMapOffsetBytes: number | null;
   readonly dirtyMapOffsetBytes: number;
   readonly missingMapOffsetBytes: number;
   readonly flushLogOffsetBytes: number;
@@ -87,6 +91,18 @@ export function dirtyMapPlace(layout: PrimaryLayout): MapPlace {
   };
 }
 
+/** Where a map begins; null: this primary has no such map. */
+export function mapOffsetBytes(layout: PrimaryLayout, map: RegionMapName): number | null {
+  switch (map) {
+    case "staged":
+      return layout.stagedMapOffsetBytes;
+    case "dirty":
+      return layout.dirtyMapOffsetBytes;
+    case "missing":
+      return layout.missingMapOffsetBytes;
+  }
+}
+
 /** Start and length of a region on the device; the last region may be short. */
 export function regionRange(layout: PrimaryLayout, region: number): [number, number] {
   const start = region * layout.regionBytes;
@@ -95,7 +111,7 @@ export function regionRange(layout: PrimaryLayout, region: number): [number, num
 
 /** The layout of a primary; a usage error says which option can't be met. */
 export function primaryLayout(options: LayoutOptions): PrimaryLayout {
-  const { primarySizeBytes, regionBytes, dataBlockBytes } = options;
+  const { primarySizeBytes, regionBytes, dataBlockBytes, hasStagedMap = true } = options;
   checkBlocks(options);
   const regionsOfPrimary = Math.ceil(primarySizeBytes / regionBytes);
   if (regionsOfPrimary > REGIONS_MAX) throw tooManyRegions(options);
@@ -105,7 +121,10 @@ export function primaryLayout(options: LayoutOptions): PrimaryLayout {
   const flushLogOffsetBytes = (superblocks?.[0] ?? 0) - FLUSH_LOG_BYTES;
   const missingMapOffsetBytes = flushLogOffsetBytes - mapBytes;
   const dirtyMapOffsetBytes = missingMapOffsetBytes - mapBytes;
-  const room = alignDown(Math.max(0, dirtyMapOffsetBytes), dataBlockBytes);
+  // The first of all, so that the others lie where they did before there was one.
+  const stagedMapOffsetBytes = hasStagedMap ? dirtyMapOffsetBytes - mapBytes : null;
+  const metadataOffsetBytes = stagedMapOffsetBytes ?? dirtyMapOffsetBytes;
+  const room = alignDown(Math.max(0, metadataOffsetBytes), dataBlockBytes);
   if (superblocks === null || room === 0) throw tooSmall(options);
   const deviceSizeBytes = options.deviceSizeBytes ?? room;
   checkDeviceSize(deviceSizeBytes, dataBlockBytes, room);
@@ -115,14 +134,18 @@ export function primaryLayout(options: LayoutOptions): PrimaryLayout {
     regionBytes,
     dataBlockBytes,
     regionCount: Math.ceil(deviceSizeBytes / regionBytes),
-    metadataOffsetBytes: dirtyMapOffsetBytes,
+    metadataOffsetBytes,
     mapPages,
+    stagedMapOffsetBytes,
     dirtyMapOffsetBytes,
     missingMapOffsetBytes,
     flushLogOffsetBytes,
     superblockOffsetsBytes: superblocks,
     areas: [
       { name: "device data", offsetBytes: 0, lengthBytes: deviceSizeBytes },
+      ...(stagedMapOffsetBytes === null ? [] : [
+        { name: "staged map", offsetBytes: stagedMapOffsetBytes, lengthBytes: mapBytes },
+      ]),
       { name: "dirty map", offsetBytes: dirtyMapOffsetBytes, lengthBytes: mapBytes },
       { name: "missing map", offsetBytes: missingMapOffsetBytes, lengthBytes: mapBytes },
       { name: "flush log", offsetBytes: flushLogOffsetBytes, lengthBytes: FLUSH_LOG_BYTES },

@@ -1,17 +1,20 @@
 // Region maps: one bit per region of the device, in pages that are replaced one at a time.
-// There are two maps: `dirty` (the replica may lack the region's newest bytes) and `missing` (a
-// restore has not brought the region's bytes yet). docs/primary-format.md shows the bytes.
+// There are three maps: `dirty` (the replica may lack the region's newest bytes), `missing` (a restore
+// has not brought the region's bytes yet) and `staged` (a resync that is under way has put them into
+// segments that are not published yet). docs/primary-format.md shows the bytes.
 //
 // Invariants:
 // - A page has two places. Update n of a page goes to place n mod 2, so a torn or lost update leaves
 //   update n - 1 readable; the valid copy with the highest sequence wins.
 // - Bits at and beyond the number of regions are 0.
 // - A page names its map, its number and its device: a misdirected write is not believed.
+// - A page of the staged map names the segments that it speaks of, so it can't be taken for one that
+//   speaks of others.
 //
 // Pure. Layout and codec only: the write-intent protocol on top (R4, R5) is not here.
 
 import { dataError } from "../base/errors.ts";
-import { bytes, struct, u32, type ValuesOf, zero } from "../base/struct.ts";
+import { bytes, struct, u32, type ValuesOf } from "../base/struct.ts";
 import { uuidFromBytes, uuidToBytes } from "../base/uuid.ts";
 import { invariant } from "../base/assert.ts";
 import {
@@ -40,14 +43,28 @@ export const RegionMapPage = struct("RegionMapPage", PAGE_BYTES, {
   page: u32,
   /** Regions that this page tells about: less than REGIONS_PER_PAGE in the last one. */
   regionCount: u32,
-  reserved: zero(12),
+  /** Staged map: the checkpoint that the staged segments follow. */
+  stagedBase: u32,
+  /** Staged map: the last staged segment when the page was written; 0: none, no bit counts. */
+  stagedSegment: u32,
+  /** Staged map: 1 when a copy of the whole device put these regions there; else 0. */
+  stagedWhole: u32,
   /** Region r of the page is bit r mod 8 of byte r / 8. */
   bits: bytes(REGION_BITS_BYTES),
 });
 
-/** The maps, in the order in which they lie on the primary. */
-export const REGION_MAPS = { dirty: 1, missing: 2 } as const;
+export const REGION_MAPS = { dirty: 1, missing: 2, staged: 3 } as const;
 export type RegionMapName = keyof typeof REGION_MAPS;
+
+/** Which staged segments a page of the staged map speaks of. */
+export interface StagedTag {
+  /** The checkpoint that they follow. */
+  readonly baseCno: number;
+  /** The last of them that holds something of the page's regions. */
+  readonly segmentId: number;
+  /** A copy of the whole device made them: regions without a bit are still to be copied. */
+  readonly isWhole: boolean;
+}
 
 export interface RegionPage {
   readonly sequence: number;
@@ -55,6 +72,8 @@ export interface RegionPage {
   readonly map: RegionMapName;
   readonly page: number;
   readonly regionCount: number;
+  /** Null in other maps than `staged`, and where no bit of it counts. */
+  readonly staged: StagedTag | null;
   /** REGION_BITS_BYTES bytes. */
   readonly bits: Uint8Array;
 }
@@ -81,13 +100,15 @@ export function setRegion(bits: Uint8Array, region: number, on: boolean): void {
 
 /** A page with no bit set. */
 export function emptyRegionPage(
-  values: Omit<RegionPage, "sequence" | "bits">,
+  values: Omit<RegionPage, "sequence" | "bits" | "staged">,
 ): RegionPage {
-  return { ...values, sequence: 0, bits: new Uint8Array(REGION_BITS_BYTES) };
+  return { ...values, staged: null, sequence: 0, bits: new Uint8Array(REGION_BITS_BYTES) };
 }
 
 export function encodeRegionPage(value: RegionPage): Uint8Array<ArrayBuffer> {
+  const { staged } = value;
   invariant(firstStrayBit(value.bits, value.regionCount) < 0, "bits beyond the last region are 0");
+  invariant(staged === null || value.map === "staged", "other maps speak of no segments");
   const page = RegionMapPage.toBytes({
     ...value,
     magic: new Uint8Array(8),
@@ -95,6 +116,9 @@ export function encodeRegionPage(value: RegionPage): Uint8Array<ArrayBuffer> {
     version: 0,
     uuid: uuidToBytes(value.uuid),
     map: REGION_MAPS[value.map],
+    stagedBase: staged?.baseCno ?? 0,
+    stagedSegment: staged?.segmentId ?? 0,
+    stagedWhole: staged?.isWhole ? 1 : 0,
   });
   sealPage(page, REGION_MAP_KIND, value.sequence);
   return page;
@@ -117,7 +141,22 @@ function checked(values: ValuesOf<typeof RegionMapPage>): RegionPage {
   }
   const { sequence, page, regionCount, bits } = values;
   const uuid = uuidFromBytes(values.uuid);
-  return { sequence, uuid, map: map as RegionMapName, page, regionCount, bits };
+  const staged = checkedTag(map as RegionMapName, values);
+  return { sequence, uuid, map: map as RegionMapName, page, regionCount, staged, bits };
+}
+
+function checkedTag(
+  map: RegionMapName,
+  values: ValuesOf<typeof RegionMapPage>,
+): StagedTag | null {
+  const { stagedBase: baseCno, stagedSegment: segmentId, stagedWhole } = values;
+  if (baseCno === 0 && segmentId === 0 && stagedWhole === 0) return null;
+  if (map !== "staged" || segmentId <= baseCno || stagedWhole > 1) {
+    throw dataError(
+      `Cannot read RegionMapPage.stagedSegment: ${segmentId} after ${baseCno} in map ${map}`,
+    );
+  }
+  return { baseCno, segmentId, isWhole: stagedWhole === 1 };
 }
 
 function firstStrayBit(bits: Uint8Array, regionCount: number): number {

@@ -41,7 +41,7 @@ export const SuperblockRecord = struct("Superblock", PAGE_BYTES, {
   dataBlockBytes: u32,
   /** A number of PRIMARY_STATES. */
   state: u32,
-  /** Features that a reader must know; none yet. */
+  /** Features that a reader must know: bits of PRIMARY_FEATURES. */
   features: u32,
   createdMs: size64,
   /** When this superblock was written. */
@@ -64,6 +64,13 @@ export const SuperblockRecord = struct("Superblock", PAGE_BYTES, {
   replicaRoot: text(REPLICA_ROOT_BYTES_MAX),
   reserved: zero(2720),
 });
+
+/**
+ * What a reader must know, as stored.
+ * - `stagedMap`: there is a staged map. Whoever does not know it would take a region that a resync has
+ *   only staged for one that the replica has.
+ */
+export const PRIMARY_FEATURES = { stagedMap: 1 } as const;
 
 /**
  * The stages of a primary's life, as stored.
@@ -114,6 +121,8 @@ type Rewritten = "magic" | "checksum" | "version" | "features" | "uuid" | "state
 export interface Superblock extends Omit<Values, Rewritten | ClaimField> {
   readonly uuid: string;
   readonly state: PrimaryState;
+  /** False on primaries that were formatted before there was one. */
+  readonly hasStagedMap: boolean;
   /** Null: the replica was never claimed. */
   readonly claim: PrimaryClaim | null;
 }
@@ -154,25 +163,29 @@ function checked(values: Values): Superblock {
   });
   const state = Object.entries(PRIMARY_STATES).find(([, code]) => code === values.state)?.[0];
   if (state === undefined) throw dataError(`Cannot read Superblock.state: ${values.state} is none`);
-  if (features !== 0) throw dataError(`Cannot read Superblock.features: ${features} is not known`);
+  if (features !== 0 && features !== PRIMARY_FEATURES.stagedMap) {
+    throw dataError(`Cannot read Superblock.features: ${features} is not known`);
+  }
   for (const name of ["metaBlockBytes", "dataBlockBytes"] as const) {
     if (!isPowerOfTwo(values[name]) || values[name] < PAGE_BYTES) {
       throw dataError(`Cannot read Superblock.${name}: ${values[name]} is no block size`);
     }
   }
-  return { ...rest, uuid: uuidFromBytes(values.uuid), state: state as PrimaryState, claim };
+  const hasStagedMap = features === PRIMARY_FEATURES.stagedMap;
+  const uuid = uuidFromBytes(values.uuid);
+  return { ...rest, uuid, state: state as PrimaryState, hasStagedMap, claim };
 }
 
 /** The page of a superblock, sealed with its own sequence. */
 export function encodeSuperblock(superblock: Superblock): Uint8Array<ArrayBuffer> {
-  const { claim, ...rest } = superblock;
+  const { claim, hasStagedMap, ...rest } = superblock;
   const page = SuperblockRecord.toBytes({
     ...rest,
     ...claimValues(claim),
     magic: new Uint8Array(8),
     checksum: 0,
     version: 0,
-    features: 0,
+    features: hasStagedMap ? PRIMARY_FEATURES.stagedMap : 0,
     uuid: uuidToBytes(superblock.uuid),
     state: PRIMARY_STATES[superblock.state],
   });

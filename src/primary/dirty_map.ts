@@ -1,18 +1,22 @@
-// The dirty map of a primary: made empty by format, read at the start.
+// The dirty map and the staged map of a primary: made empty by format, read at the start.
 //
 // What a page says when not all is well, and why:
 // - one copy torn, the other whole: the whole one. The torn update never completed, so nothing relied
-//   on it; had it been an update that takes marks away, the older copy only says more.
+//   on it; had it been an update that takes dirty marks away, the older copy only says more.
 // - no copy whole, or never written: every region of the page is dirty. Format writes the first copy of
 //   every page, so that the very first update may be torn without that.
 // - a copy that the disk refuses to give: every region is dirty, since that copy may be the newer one.
 //
+// The same holds for the staged map: a mark that is lost there was taken off the dirty map before, so
+// a page in doubt makes all of its regions dirty.
+//
 // Callers: format, the start of a device.
 
-import { type PrimaryLayout, regionPageOffset } from "../format/primary_layout.ts";
+import { mapOffsetBytes, type PrimaryLayout, regionPageOffset } from "../format/primary_layout.ts";
 import {
   emptyRegionPage,
   encodeRegionPage,
+  type RegionMapName,
   regionMapPages,
   type RegionPage,
   regionsOfPage,
@@ -31,23 +35,31 @@ export interface DoubtfulPage {
   readonly reason: string;
 }
 
-export interface DirtyMap {
+export interface KeptMap {
   /** Every page of the device, in order. */
   readonly pages: readonly RegionPage[];
   /** To be written again before anybody relies on them. */
   readonly doubtful: readonly DoubtfulPage[];
 }
 
-export async function readDirtyMap(
+/** The maps that are read here. */
+export type KeptMapName = Extract<RegionMapName, "dirty" | "staged">;
+
+export function readDirtyMap(disk: Disk, layout: PrimaryLayout, uuid: string): Promise<KeptMap> {
+  return readKeptMap(disk, layout, { uuid, map: "dirty" });
+}
+
+/** No pages: the primary has no such map. */
+export async function readKeptMap(
   disk: Disk,
   layout: PrimaryLayout,
-  uuid: string,
-): Promise<DirtyMap> {
+  { uuid, map }: { uuid: string; map: KeptMapName },
+): Promise<KeptMap> {
   const pages: RegionPage[] = [];
   const doubtful: DoubtfulPage[] = [];
   const pageCount = regionMapPages(layout.regionCount);
-  const map = readRegionMap(disk, layout, { uuid, map: "dirty", pageCount });
-  for await (const { page, regionCount, verdict, unreadable } of map) {
+  const found = readRegionMap(disk, layout, { uuid, map, pageCount });
+  for await (const { page, regionCount, verdict, unreadable } of found) {
     if (verdict.kind === "valid" && !unreadable) {
       pages.push(verdict.page);
       continue;
@@ -56,7 +68,7 @@ export async function readDirtyMap(
     doubtful.push({ page, reason });
     // The next update goes to the other place, above whatever the doubtful copy may turn out to hold.
     const sequence = 2 + (verdict.kind === "valid" ? verdict.page.sequence : 0);
-    const whole = { ...emptyRegionPage({ uuid, map: "dirty", page, regionCount }), sequence };
+    const whole = { ...emptyRegionPage({ uuid, map, page, regionCount }), sequence };
     for (let region = 0; region < regionCount; region++) setRegion(whole.bits, region, true);
     pages.push(whole);
   }
@@ -64,11 +76,13 @@ export async function readDirtyMap(
 }
 
 /** Writes the first copy of every page, empty, where both copies are blank. Not yet durable. */
-export async function writeEmptyDirtyMap(
+export async function writeEmptyMap(
   disk: Disk,
   layout: PrimaryLayout,
-  uuid: string,
+  { uuid, map }: { uuid: string; map: KeptMapName },
 ): Promise<void> {
+  const start = mapOffsetBytes(layout, map);
+  if (start === null) return;
   const pageCount = regionMapPages(layout.regionCount);
   for (let first = 0; first < pageCount; first += CHUNK_PAGES) {
     const count = Math.min(CHUNK_PAGES, pageCount - first);
@@ -76,10 +90,10 @@ export async function writeEmptyDirtyMap(
     for (let i = 0; i < count; i++) {
       const page = first + i;
       const regionCount = regionsOfPage(layout.regionCount, page);
-      const empty = emptyRegionPage({ uuid, map: "dirty", page, regionCount });
+      const empty = emptyRegionPage({ uuid, map, page, regionCount });
       bytes.set(encodeRegionPage(empty), i * PAGE_BYTES);
     }
-    const offset = regionPageOffset(layout, layout.dirtyMapOffsetBytes, { page: first, copy: 0 });
+    const offset = regionPageOffset(layout, start, { page: first, copy: 0 });
     await disk.write(offset, bytes);
   }
 }

@@ -211,6 +211,7 @@ function intentOf(
     createdMs: unfinished?.createdMs ?? nowMs,
     writtenMs: nowMs,
     claim: null,
+    hasStagedMap: true,
     replicaRoot: options.replicaRoot,
   };
 }

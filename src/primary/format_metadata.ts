@@ -1,7 +1,7 @@
 // Formatting a primary's metadata, in steps that a crash can stop anywhere.
 //
 //   begin: write `formatting` superblocks   (then the caller creates the replica)   finish: wipe the
-//   flush log and the maps, write an empty dirty map, then write `formatted` superblocks
+//   flush log and the maps, write empty dirty and staged maps, then write `formatted` superblocks
 //
 // Why this order: between begin and finish the primary itself says which device is being made and
 // where its replica goes. A second format finds that and goes on with the same UUID instead of
@@ -20,7 +20,7 @@ import type { PrimaryLayout } from "../format/primary_layout.ts";
 import { PAGE_BYTES } from "../format/sealed_page.ts";
 import { chooseSuperblock, encodeSuperblock, type Superblock } from "../format/superblock.ts";
 import { MiB } from "../base/units.ts";
-import { writeEmptyDirtyMap } from "./dirty_map.ts";
+import { writeEmptyMap } from "./dirty_map.ts";
 import type { Disk } from "./disk.ts";
 import { PrimaryMetadata, readSuperblockPages, writeSuperblockCopy } from "./metadata.ts";
 
@@ -75,7 +75,9 @@ export class UnfinishedFormat {
     for (let at = metadataOffsetBytes; at < end; at += WIPE_CHUNK_BYTES) {
       await this.#disk.write(at, zeroes.subarray(0, Math.min(WIPE_CHUNK_BYTES, end - at)));
     }
-    await writeEmptyDirtyMap(this.#disk, this.#layout, this.#superblock.uuid);
+    const { uuid } = this.#superblock;
+    await writeEmptyMap(this.#disk, this.#layout, { uuid, map: "dirty" });
+    await writeEmptyMap(this.#disk, this.#layout, { uuid, map: "staged" });
     await this.#disk.flush();
     await PrimaryMetadata.finishFormat(this.#disk, this.#superblock, nowMs);
   }

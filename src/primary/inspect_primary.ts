@@ -13,11 +13,17 @@ import {
 } from "../format/flush_log.ts";
 import {
   type Area,
+  mapOffsetBytes,
   type PrimaryLayout,
   primaryLayout,
   superblockOffsets,
 } from "../format/primary_layout.ts";
-import { type RegionMapName, REGIONS_PER_PAGE, testRegion } from "../format/region_map.ts";
+import {
+  type RegionMapName,
+  REGIONS_PER_PAGE,
+  type StagedTag,
+  testRegion,
+} from "../format/region_map.ts";
 import { PAGE_BYTES, type PageVerdict } from "../format/sealed_page.ts";
 import {
   chooseSuperblock,
@@ -57,6 +63,8 @@ export interface MapReport {
   readonly setRanges: readonly { readonly firstRegion: number; readonly lastRegion: number }[];
   readonly moreRanges: boolean;
   readonly regionCount: number;
+  /** Staged map: the segments that its pages speak of, each once. */
+  readonly staged: readonly StagedTag[];
 }
 
 export interface PrimaryReport {
@@ -97,11 +105,14 @@ export async function inspectPrimary(disk: Disk): Promise<PrimaryReport> {
     areas: layout?.areas ?? [],
     flushLog,
     lastCno: lastCnoOf(flushLog, guide?.uuid),
-    maps: guide === undefined || layout === null ? [] : [
-      await inspectMap(disk, { layout, uuid: guide.uuid, name: "dirty" }),
-      await inspectMap(disk, { layout, uuid: guide.uuid, name: "missing" }),
-    ],
+    maps: guide === undefined || layout === null ? [] : await inspectMaps(disk, layout, guide.uuid),
   };
+}
+
+async function inspectMaps(disk: Disk, layout: PrimaryLayout, uuid: string): Promise<MapReport[]> {
+  const names = (["dirty", "missing", "staged"] as const)
+    .filter((name) => mapOffsetBytes(layout, name) !== null);
+  return await Promise.all(names.map((name) => inspectMap(disk, { layout, uuid, name })));
 }
 
 function superblockReport(page: Uint8Array | null, offsetBytes: number): SuperblockReport {
@@ -185,11 +196,13 @@ async function inspectMap(
   const counts = { validPages: 0, absentPages: 0, setRegions: 0 };
   const damagedPages: { page: number; reason: string }[] = [];
   const ranges = new RangeList();
+  const staged = new Map<string, StagedTag>();
   const map = readRegionMap(disk, layout, { uuid, map: name, pageCount: layout.mapPages });
   for await (const { page, regionCount, verdict } of map) {
     if (verdict.kind === "valid") {
       counts.validPages++;
-      const { bits } = verdict.page;
+      const { bits, staged: tag } = verdict.page;
+      if (tag !== null) staged.set(Object.values(tag).join(), tag);
       for (let region = 0; region < regionCount; region++) {
         if (testRegion(bits, region)) ranges.add(page * REGIONS_PER_PAGE + region);
       }
@@ -205,6 +218,7 @@ async function inspectMap(
     setRanges: ranges.ranges,
     moreRanges: ranges.more,
     regionCount: layout.regionCount,
+    staged: [...staged.values()],
   };
 }
 

@@ -3,7 +3,7 @@
 // Callers: loading the dirty map, inspect.
 
 import { ReplicaError } from "../base/errors.ts";
-import { type PrimaryLayout, regionPageOffset } from "../format/primary_layout.ts";
+import { mapOffsetBytes, type PrimaryLayout, regionPageOffset } from "../format/primary_layout.ts";
 import {
   chooseRegionPage,
   REGION_MAP_COPIES,
@@ -31,7 +31,8 @@ export async function* readRegionMap(
   layout: PrimaryLayout,
   { uuid, map, pageCount }: { uuid: string; map: RegionMapName; pageCount: number },
 ): AsyncGenerator<MapPage> {
-  const start = map === "dirty" ? layout.dirtyMapOffsetBytes : layout.missingMapOffsetBytes;
+  const start = mapOffsetBytes(layout, map);
+  if (start === null) return;
   for (let first = 0; first < pageCount; first += CHUNK_PAGES) {
     const count = Math.min(CHUNK_PAGES, pageCount - first);
     const copies = await Promise.all(Array.from({ length: REGION_MAP_COPIES }, (_, copy) => {

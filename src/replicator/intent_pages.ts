@@ -5,7 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import { ReplicaError } from "../base/errors.ts";
 import type { MapPlace } from "../format/primary_layout.ts";
 import { PAGE_BYTES } from "../format/sealed_page.ts";
-import type { DirtyMap } from "../primary/dirty_map.ts";
+import type { KeptMap } from "../primary/dirty_map.ts";
 import type { Disk } from "../primary/disk.ts";
 import { IntentMap } from "../shared/intent_map.ts";
 import type { SharedViews } from "../shared/layout.ts";
@@ -38,7 +38,7 @@ export interface IntentWriting {
 }
 
 /** Before anybody else uses the map: brings what the primary holds into the shared memory. */
-export function loadIntents(views: SharedViews, loaded: DirtyMap): void {
+export function loadIntents(views: SharedViews, loaded: KeptMap): void {
   const map = new IntentMap(views);
   for (const page of loaded.pages) map.load(page);
 }

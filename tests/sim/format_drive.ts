@@ -40,6 +40,7 @@ export async function formatDrive(options: {
     writtenMs: clock.wallMs(),
     replicaRoot: "sim:///",
     claim: null,
+    hasStagedMap: true,
   };
   const format = await UnfinishedFormat.begin(disk, layout, superblock);
   const openStore = () => Promise.resolve(service.client(process));

@@ -31,6 +31,7 @@ async function formattedDisk(): Promise<FailingDisk> {
     writtenMs: 1,
     replicaRoot: "memory:///",
     claim: null,
+    hasStagedMap: true,
   };
   await (await UnfinishedFormat.begin(disk, layout, superblock)).finish(2);
   return disk;

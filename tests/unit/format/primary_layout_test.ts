@@ -83,7 +83,16 @@ Deno.test("primaryLayout() gives the offsets that docs/primary-format.md shows f
   assertEquals(TiB - layout.flushLogOffsetBytes, 72 * KiB);
   assertEquals(TiB - layout.missingMapOffsetBytes, 112 * KiB);
   assertEquals(TiB - layout.dirtyMapOffsetBytes, 152 * KiB);
-  assertEquals(layout.deviceSizeBytes, TiB - 152 * KiB);
+  assertEquals(TiB - (layout.stagedMapOffsetBytes ?? 0), 192 * KiB);
+  assertEquals(layout.deviceSizeBytes, TiB - 192 * KiB);
+});
+
+Deno.test("primaryLayout() leaves everything where it was on a primary without a staged map", () => {
+  const options = { ...OPTIONS, primarySizeBytes: TiB };
+  const { areas, deviceSizeBytes } = primaryLayout({ ...options, hasStagedMap: false });
+  assertEquals(deviceSizeBytes, TiB - 152 * KiB);
+  const [, ...others] = primaryLayout(options).areas;
+  assertEquals(areas.slice(1), others.filter(({ name }) => name !== "staged map"));
 });
 
 Deno.test("regionPageOffset() puts the copies of a page into different halves of the map", () => {
@@ -100,7 +109,7 @@ Deno.test("primaryLayout() refuses what can't be laid out and says which option"
     ["primary of 0B", { ...OPTIONS, primarySizeBytes: 0 }],
     ["primary of 64KiB", { ...OPTIONS, primarySizeBytes: 64 * KiB }],
     ["primary of 72KiB", { ...OPTIONS, primarySizeBytes: 72 * KiB }],
-    ["primary of 88KiB", { ...OPTIONS, primarySizeBytes: 88 * KiB }],
+    ["primary of 96KiB", { ...OPTIONS, primarySizeBytes: 96 * KiB }],
     ["--region-size", { ...OPTIONS, primarySizeBytes: GiB, regionBytes: 0 }],
     ["--region-size", { ...OPTIONS, primarySizeBytes: GiB, regionBytes: 6 * KiB }],
     ["--region-size 4KiB", { ...OPTIONS, primarySizeBytes: 64 * TiB, regionBytes: 4 * KiB }],
@@ -113,5 +122,5 @@ Deno.test("primaryLayout() refuses what can't be laid out and says which option"
   for (const [part, options] of rows) {
     assertThrows(() => primaryLayout(options), ReplicaError, part, part);
   }
-  assertEquals(primaryLayout({ ...OPTIONS, primarySizeBytes: 92 * KiB }).deviceSizeBytes, 4096);
+  assertEquals(primaryLayout({ ...OPTIONS, primarySizeBytes: 100 * KiB }).deviceSizeBytes, 4096);
 });

@@ -5,6 +5,8 @@ import {
   decodeRegionPage,
   emptyRegionPage,
   encodeRegionPage,
+  REGION_MAP_KIND,
+  RegionMapPage,
   regionMapPages,
   type RegionPage,
   REGIONS_PER_PAGE,
@@ -12,7 +14,8 @@ import {
   setRegion,
   testRegion,
 } from "../../../src/format/region_map.ts";
-import { PAGE_BYTES } from "../../../src/format/sealed_page.ts";
+import { viewOf } from "../../../src/base/struct.ts";
+import { PAGE_BYTES, sealPage } from "../../../src/format/sealed_page.ts";
 
 const NAME = {
   uuid: "6f1d2c1e-8a0b-4c55-9d0e-2f7f4a1b3c4d",
@@ -20,6 +23,12 @@ const NAME = {
   page: 3,
   regionCount: 1000,
 } as const;
+
+const ANY_TAG = fc.record({
+  baseCno: fc.nat(1000),
+  segmentId: fc.integer({ min: 1001, max: 2 ** 30 - 1 }),
+  isWhole: fc.boolean(),
+}, { noNullPrototype: true });
 
 function page(sequence: number, set: readonly number[], name: Partial<RegionPage> = {}) {
   const value = { ...emptyRegionPage(NAME), ...name, sequence };
@@ -40,11 +49,14 @@ Deno.test("encodeRegionPage() round-trips any set of regions", () => {
     regionCount: fc.integer({ min: 1, max: REGIONS_PER_PAGE }),
     picks: fc.array(fc.nat(), { maxLength: 200 }),
     sequence: fc.maxSafeNat(),
-    map: fc.constantFrom("dirty" as const, "missing" as const),
+    name: fc.oneof(
+      fc.record({ map: fc.constantFrom("dirty" as const, "missing" as const) }),
+      fc.record({ map: fc.constant("staged" as const), staged: fc.option(ANY_TAG) }),
+    ),
   });
-  fc.assert(fc.property(any, ({ regionCount, picks, sequence, map }) => {
+  fc.assert(fc.property(any, ({ regionCount, picks, sequence, name }) => {
     const set = new Set(picks.map((pick) => pick % regionCount));
-    const value = page(sequence, [...set], { regionCount, map });
+    const value = page(sequence, [...set], { regionCount, ...name });
     const verdict = decodeRegionPage(encodeRegionPage(value));
     assertEquals(verdict, { kind: "valid", value });
     for (const region of picks) {
@@ -52,6 +64,22 @@ Deno.test("encodeRegionPage() round-trips any set of regions", () => {
       assertEquals(testRegion(value.bits, near), set.has(near));
     }
   }));
+});
+
+Deno.test("decodeRegionPage() believes no page that speaks of impossible segments", () => {
+  const { stagedBase, stagedSegment, stagedWhole } = RegionMapPage.offset;
+  const rows = [
+    ["dirty", stagedSegment, 1],
+    ["missing", stagedWhole, 1],
+    ["staged", stagedBase, 1],
+    ["staged", stagedWhole, 2],
+  ] as const;
+  for (const [map, offset, value] of rows) {
+    const bytes = encodeRegionPage(page(1, [], { map }));
+    viewOf(bytes).setUint32(offset, value, true);
+    sealPage(bytes, REGION_MAP_KIND, 1);
+    assertEquals(decodeRegionPage(bytes).kind, "damaged", `${map} ${offset}`);
+  }
 });
 
 Deno.test("encodeRegionPage() refuses bits beyond the last region", () => {

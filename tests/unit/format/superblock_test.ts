@@ -27,6 +27,7 @@ const SAMPLE: Superblock = {
   metaBlockBytes: 4096,
   dataBlockBytes: 65536,
   state: "active",
+  hasStagedMap: true,
   createdMs: 1_700_000_000_123,
   writtenMs: 1_700_000_000_456,
   claim: {
@@ -49,6 +50,7 @@ Deno.test("encodeSuperblock() round-trips any superblock", () => {
     metaBlockBytes: fc.integer({ min: 12, max: 30 }).map((n) => 2 ** n),
     dataBlockBytes: fc.integer({ min: 12, max: 30 }).map((n) => 2 ** n),
     state: fc.constantFrom(...Object.keys(PRIMARY_STATES) as PrimaryState[]),
+    hasStagedMap: fc.boolean(),
     createdMs: fc.maxSafeNat(),
     writtenMs: fc.maxSafeNat(),
     claim: fc.option(fc.record({
@@ -99,7 +101,7 @@ Deno.test("decodeSuperblock() notices a page torn at any sector", () => {
 Deno.test("decodeSuperblock() does not believe impossible values under a right checksum", () => {
   const rows: [string, (view: DataView) => void][] = [
     ["state", (view) => view.setUint32(SuperblockRecord.offset.state, 9, true)],
-    ["features", (view) => view.setUint32(SuperblockRecord.offset.features, 1, true)],
+    ["features", (view) => view.setUint32(SuperblockRecord.offset.features, 2, true)],
     ["dataBlockBytes", (view) => view.setUint32(SuperblockRecord.offset.dataBlockBytes, 512, true)],
     ["metaBlockBytes", (view) => view.setUint32(SuperblockRecord.offset.metaBlockBytes, 0, true)],
     ["reserved", (view) => view.setUint8(SuperblockRecord.offset.reservedRestore, 1)],

@@ -9,7 +9,7 @@ import {
 } from "../../../src/format/primary_layout.ts";
 import { REGIONS_PER_PAGE, testRegion } from "../../../src/format/region_map.ts";
 import { PAGE_BYTES } from "../../../src/format/sealed_page.ts";
-import { type DirtyMap, readDirtyMap, writeEmptyDirtyMap } from "../../../src/primary/dirty_map.ts";
+import { type KeptMap, readDirtyMap, writeEmptyMap } from "../../../src/primary/dirty_map.ts";
 import {
   clearAllIntents,
   declareAllDirty,
@@ -35,12 +35,12 @@ function placeOf(page: number, copy: number): number {
 
 async function formattedDisk(): Promise<FailingDisk> {
   const disk = new FailingDisk(LAYOUT.primarySizeBytes);
-  await writeEmptyDirtyMap(disk, LAYOUT, UUID);
+  await writeEmptyMap(disk, LAYOUT, { uuid: UUID, map: "dirty" });
   await disk.flush();
   return disk;
 }
 
-function setOf({ pages }: DirtyMap): number[] {
+function setOf({ pages }: KeptMap): number[] {
   return pages.flatMap(({ page, bits, regionCount }) =>
     Array.from({ length: regionCount }, (_, region) => region)
       .filter((region) => testRegion(bits, region))

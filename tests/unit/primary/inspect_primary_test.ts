@@ -28,6 +28,7 @@ async function device(): Promise<FailingDisk> {
     createdMs: 1_700_000_000_000,
     writtenMs: 1_700_000_000_000,
     claim: null,
+    hasStagedMap: true,
     replicaRoot: "s3://bucket/root",
   });
   await format.finish(1_700_000_000_000);
@@ -56,11 +57,27 @@ Deno.test("inspectPrimary() tells everything about a whole primary and writes no
   assertEquals(report.areas, LAYOUT.areas);
   assertEquals(
     report.maps.map(({ name, setRegions, regionCount }) => [name, setRegions, regionCount]),
-    [["dirty", 2, 64], ["missing", 0, 64]],
+    [["dirty", 2, 64], ["missing", 0, 64], ["staged", 0, 64]],
   );
   const text = primaryReportText(report);
   for (const part of [UUID, `s3://bucket/root/${UUID}`, "dirty: 2 of 64", "2023-11-14"]) {
     assert(text.includes(part), part);
+  }
+});
+
+Deno.test("inspectPrimary() tells of which segments the staged map speaks", async () => {
+  const disk = await device();
+  const page = emptyRegionPage({ uuid: UUID, map: "staged", page: 0, regionCount: 64 });
+  page.bits[0] = 0b110;
+  const start = LAYOUT.stagedMapOffsetBytes ?? 0;
+  for (const [baseCno, text] of [[18, "up to segment 40\n"], [3, "published since"]] as const) {
+    const staged = { baseCno, segmentId: 40, isWhole: true };
+    await disk.write(start, encodeRegionPage({ ...page, staged, sequence: 2 }));
+    const report = await inspectPrimary(disk);
+    assertEquals([report.maps[2].setRegions, report.maps[2].staged], [2, [staged]]);
+    const shown = primaryReportText(report);
+    assert(shown.includes(`after checkpoint ${baseCno}, up to segment 40`), shown);
+    assert(shown.includes(text), shown);
   }
 });
 

@@ -42,6 +42,7 @@ function intent(uuid: string, sequence: number): Superblock {
     createdMs: 1,
     writtenMs: 1,
     claim: null,
+    hasStagedMap: true,
     replicaRoot: ROOT + uuid,
   };
 }

@@ -52,6 +52,7 @@ async function formatted(): Promise<Place> {
     state: "formatting",
     writtenMs: 1,
     claim: null,
+    hasStagedMap: true,
     replicaRoot: "memory:///",
   });
   await unfinished.finish(2);
