@@ -43,7 +43,12 @@ import {
   type WriterIdentity,
 } from "../format/device_card.ts";
 import type { PrimaryClaim } from "../format/superblock.ts";
-import { type ClaimDecision, type ClaimedFrom, decideClaim } from "../replication/claim.ts";
+import {
+  type ClaimDecision,
+  type ClaimedFrom,
+  decideClaim,
+  isUnbroken,
+} from "../replication/claim.ts";
 import { claimRefused, fencedBy } from "./claim_error.ts";
 import { tryPut } from "./commit_protocol.ts";
 import type { ObjectStore, RequestOptions } from "./object_store.ts";
@@ -82,12 +87,21 @@ export async function checkClaim(store: ObjectStore, options: ClaimOptions): Pro
   await decide(found.card, options, null);
 }
 
+interface Attempt {
+  readonly writer: WriterIdentity;
+  readonly epoch: number;
+  readonly from: ClaimedFrom;
+  readonly isUnbroken: boolean;
+}
+
 /** The right to write to one replica. */
 export class ReplicaClaim implements WriteClaim {
   readonly epoch: number;
   readonly writer: WriterIdentity;
   /** Whose the replica was before. */
   readonly from: ClaimedFrom;
+  /** Nobody else has claimed the replica since this primary last held it. */
+  readonly isUnbroken: boolean;
   stampBefore: number | null = null;
   readonly #store: ObjectStore;
   readonly #memory: ClaimMemory;
@@ -97,7 +111,7 @@ export class ReplicaClaim implements WriteClaim {
     store: ObjectStore,
     memory: ClaimMemory,
     found: FoundCard,
-    parts: { epoch: number; writer: WriterIdentity; from: ClaimedFrom },
+    parts: Attempt,
   ) {
     this.#store = store;
     this.#memory = memory;
@@ -105,6 +119,7 @@ export class ReplicaClaim implements WriteClaim {
     this.epoch = parts.epoch;
     this.writer = parts.writer;
     this.from = parts.from;
+    this.isUnbroken = parts.isUnbroken;
   }
 
   /**
@@ -114,7 +129,8 @@ export class ReplicaClaim implements WriteClaim {
   static async take(store: ObjectStore, options: ClaimOptions): Promise<ReplicaClaim> {
     const { memory, clock, self, signal } = options;
     const startedMs = clock.wallMs();
-    let tried: { writer: WriterIdentity; epoch: number; from: ClaimedFrom } | null = null;
+    const before = memory.claim;
+    let tried: Attempt | null = null;
     let holderId: string | null = null;
     let lastError: unknown;
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
@@ -126,7 +142,7 @@ export class ReplicaClaim implements WriteClaim {
       holderId ??= found.card.writer?.id ?? "";
       const { epoch, from, id, previousId } = await decide(found.card, options, holderId);
       const writer = { id: id ?? (options.newId ?? newUuid)(), ...self, startedMs };
-      tried = { writer, epoch, from };
+      tried = { writer, epoch, from, isUnbroken: isUnbroken(found.card, before) };
       await remember(memory, { stage: "claiming", epoch, id: writer.id, previousId });
       const card = { ...found.card, epoch, writer };
       await hit("attach.before-card");
@@ -144,13 +160,7 @@ export class ReplicaClaim implements WriteClaim {
     store: ObjectStore,
     memory: ClaimMemory,
     found: FoundCard,
-    parts: {
-      epoch: number;
-      writer: WriterIdentity;
-      from: ClaimedFrom;
-      startedMs: number;
-      signal?: AbortSignal;
-    },
+    parts: Attempt & { startedMs: number; signal?: AbortSignal },
   ): Promise<ReplicaClaim> {
     await hit("attach.after-card");
     const claim = new ReplicaClaim(store, memory, found, parts);

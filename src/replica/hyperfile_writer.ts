@@ -19,6 +19,7 @@ import { nodeBytes, type NodeWords, rootWords } from "../format/bmap.ts";
 import {
   type Geometry,
   geometryOf,
+  type Inode,
   INODE_KEY,
   InodeRecord,
   newInode,
@@ -35,11 +36,13 @@ import { type OrphanReport, resolveOrphans, settleOrphans } from "./orphans.ts";
 import {
   checkSegmentBytes,
   emptySegment,
+  type ImageOptions,
   layOutSegment,
   type SegmentImage,
 } from "./segment_image.ts";
 import { checkRoot } from "./tree_walk.ts";
 import { updateTree } from "./tree_update.ts";
+import type { StagedTail } from "./staged_tail.ts";
 import type { WriteClaim } from "./write_claim.ts";
 import type {
   CommitOptions,
@@ -56,6 +59,7 @@ interface Beginning {
   readonly orphans: OrphanReport;
   readonly claim?: WriteClaim;
   readonly standing?: Map<number, string>;
+  readonly staged?: StagedTail | null;
 }
 
 /** What remains to be done of a commit whose bytes are settled. */
@@ -96,7 +100,7 @@ export class HyperfileWriter {
   #busy = false;
 
   private constructor(store: ObjectStore, beginning: Beginning, options: WriterOptions) {
-    const { base, orphans, claim, standing = new Map() } = beginning;
+    const { base, orphans, claim, standing = new Map(), staged = null } = beginning;
     this.#store = store;
     this.#base = base;
     this.orphans = orphans;
@@ -105,9 +109,12 @@ export class HyperfileWriter {
     this.#options = options;
     this.geometry = geometryOf(base.inode, INODE_KEY);
     const { pointerFormat: format, metaBlockBytes } = this.geometry;
-    this.#root = rootWords(base.inode.bmap);
-    this.#sizeBytes = base.inode.size;
-    checkRoot(this.#root, { format, segmentIdMax: base.inode.lastCno }, INODE_KEY);
+    this.#root = rootWords((staged?.inode ?? base.inode).bmap);
+    this.#sizeBytes = (staged?.inode ?? base.inode).size;
+    if (staged !== null) this.#staged = [...staged.segments];
+    const newest = this.#lastUsedId = this.stagedId;
+    const segmentIdMax = Math.max(newest, base.inode.lastCno);
+    checkRoot(this.#root, { format, segmentIdMax }, INODE_KEY);
     this.#loader = new NodeLoader({
       store,
       limiter: new Limiter(options.concurrency ?? CONCURRENCY),
@@ -146,11 +153,12 @@ export class HyperfileWriter {
     store: ObjectStore,
     options: OpenClaimedOptions,
   ): Promise<HyperfileWriter> {
-    const { claim, adoptEpoch, signal } = options;
+    const { claim, adoptEpoch, staged = null, signal } = options;
     const found = await readHead(store, { signal });
-    const settled = await settleOrphans(store, found, { claim, adoptEpoch, signal });
+    const keep = staged?.segments ?? [];
+    const settled = await settleOrphans(store, found, { claim, adoptEpoch, keep, signal });
     const { known: base, report: orphans, standing } = settled;
-    return new HyperfileWriter(store, { base, orphans, claim, standing }, options);
+    return new HyperfileWriter(store, { base, orphans, claim, standing, staged }, options);
   }
 
   /** The newest published checkpoint; 0 before the first. */
@@ -167,6 +175,10 @@ export class HyperfileWriter {
     return this.#base.inode.size;
   }
 
+  get uri(): string {
+    return this.#store.uri;
+  }
+
   get dataBlockBytes(): number {
     return this.geometry.dataBlockBytes;
   }
@@ -178,6 +190,11 @@ export class HyperfileWriter {
 
   get hasStaged(): boolean {
     return this.#staged.length > 0;
+  }
+
+  /** The last staged segment; 0: nothing is staged. */
+  get stagedId(): number {
+    return this.#staged.at(-1)?.id ?? 0;
   }
 
   /** Data blocks that fit a batch for certain, however they are scattered. */
@@ -283,15 +300,7 @@ export class HyperfileWriter {
       segmentId,
       geometry,
       bytesMax: this.#segmentBytesMax,
-      inode: (root) =>
-        publish
-          ? {
-            ...resizedInode(base, sizeBytes, options.mtimeMs),
-            lastSeq: segmentId,
-            lastCno: segmentId,
-            bmap: nodeBytes(root),
-          }
-          : base,
+      ...inodesOf(base, { publish, segmentId, sizeBytes, mtimeMs: options.mtimeMs }),
     });
     return { ...common, image, sizeBytes, inodeBytes: image.inodeBytes };
   }
@@ -359,4 +368,20 @@ export class HyperfileWriter {
       putCount: pending?.putCount ?? 0,
     };
   }
+}
+
+/** The inodes of a segment. A staged one shows other tools nothing but the checkpoint before it. */
+function inodesOf(
+  base: Inode,
+  { publish, segmentId, sizeBytes, mtimeMs }: {
+    publish: boolean;
+    segmentId: number;
+    sizeBytes: number;
+    mtimeMs: number;
+  },
+): Pick<ImageOptions, "inode" | "stagedInode"> {
+  const resized = resizedInode(base, sizeBytes, mtimeMs);
+  const number = { lastSeq: segmentId, lastCno: segmentId };
+  if (publish) return { inode: (root) => ({ ...resized, ...number, bmap: nodeBytes(root) }) };
+  return { inode: () => base, stagedInode: (root) => ({ ...resized, bmap: nodeBytes(root) }) };
 }

@@ -47,7 +47,7 @@ export interface OrphanReport {
 }
 
 /** The segments above `last`, ascending. */
-async function listAbove(
+export async function listAbove(
   store: ObjectStore,
   last: number,
   options: RequestOptions,
@@ -112,11 +112,17 @@ export interface ClaimedOrphans {
 export async function settleOrphans(
   store: ObjectStore,
   known: KnownInode,
-  options: RequestOptions & { claim: WriteClaim; adoptEpoch: number | null },
+  options: RequestOptions & {
+    claim: WriteClaim;
+    adoptEpoch: number | null;
+    /** Staged segments to go on with: what has their numbers or lower ones stays. */
+    keep?: readonly { readonly id: number }[];
+  },
 ): Promise<ClaimedOrphans> {
-  const { claim, adoptEpoch, signal } = options;
+  const { claim, adoptEpoch, keep = [], signal } = options;
   const next = known.inode.lastSeq + 1;
-  const found = await listAbove(store, known.inode.lastSeq, options);
+  const last = keep.at(-1)?.id ?? known.inode.lastSeq;
+  const found = await listAbove(store, last, options);
   // Asked last: neither the inode that was read nor anything that was listed is a later writer's, which
   // must not be replaced.
   await claim.requireHeld({ signal });

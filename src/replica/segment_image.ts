@@ -2,7 +2,7 @@
 // value, and the whole becomes a list of chunks that are put without being joined.
 //
 // Order: nodes from the top level down, then by key; data blocks by block index. `seq` counts nodes
-// first, then data.
+// first, then data. A staged segment ends with an inode that has its root (staged_tail.ts).
 
 import { invariant } from "../base/assert.ts";
 import { usageError } from "../base/errors.ts";
@@ -62,6 +62,8 @@ export interface ImageOptions {
   readonly bytesMax: number;
   /** Makes the header's inode once the root's pointers are known. */
   readonly inode: (root: NodeWords) => Inode;
+  /** Makes the inode after the last data block, of a segment that is staged. */
+  readonly stagedInode?: (root: NodeWords) => Inode;
 }
 
 /** A segment above the writer's bound: the batch has to be split. */
@@ -133,7 +135,8 @@ export function layOutSegment(
   }
   const dataBlocks = mutations.data.length;
   const areas = segmentAreas({ ...geometry, metaBlocks, dataBlocks });
-  checkSegmentBytes(areas.endOffset, options.bytesMax);
+  const trailerBytes = options.stagedInode === undefined ? 0 : InodeRecord.size;
+  checkSegmentBytes(areas.endOffset + trailerBytes, options.bytesMax);
   const placer = new Placer(segmentId, geometry, areas, levelSeq);
 
   const nodes: { offset: number; words: NodeWords }[] = [];
@@ -151,11 +154,13 @@ export function layOutSegment(
   const summary = summaryOf(segmentId, geometry, { inodeBytes, areas, metaBlocks, dataBlocks });
   writeEntries(summary, mutations, placer);
   const pieces = [summary, ...nodes.map((node) => nodeBytes(node.words)), ...mutations.data];
+  const stagedInode = options.stagedInode?.(root);
+  if (stagedInode !== undefined) pieces.push(InodeRecord.toBytes(stagedInode));
   const chunks = mergeNeighbours(pieces);
   return {
     segmentId,
     chunks,
-    bytes: areas.endOffset,
+    bytes: areas.endOffset + trailerBytes,
     metaBlocks,
     dataBlocks,
     inodeBytes,

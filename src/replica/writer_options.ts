@@ -3,6 +3,7 @@
 import type { NewInodeOptions } from "../format/inode.ts";
 import type { ZeroForm } from "./mutations.ts";
 import type { OrphanPolicy } from "./orphans.ts";
+import type { StagedTail } from "./staged_tail.ts";
 import type { WriteClaim } from "./write_claim.ts";
 
 export interface WriterOptions {
@@ -29,6 +30,8 @@ export interface OpenClaimedOptions extends WriterOptions {
   readonly claim: WriteClaim;
   /** See settleOrphans(). */
   readonly adoptEpoch: number | null;
+  /** Goes on with segments that an earlier run has staged; null: empties them. */
+  readonly staged?: StagedTail | null;
 }
 
 export interface CommitOptions {

@@ -47,3 +47,15 @@ export function decideClaim(facts: ClaimFacts): ClaimDecision {
     previousId: cutShort ? claim.previousId : ours ? writer.id : null,
   };
 }
+
+/**
+ * Whether nobody else can have claimed the replica since this primary held it: each claim raises the
+ * card's epoch by one. `claim`: what the superblock remembered before this start.
+ */
+export function isUnbroken(card: ClaimFacts["card"], claim: PrimaryClaim | null): boolean {
+  if (claim === null || claim.heldEpoch === 0) return false;
+  if (card.epoch === claim.heldEpoch) return true;
+  // The start before this one was cut short: its claim may stand there, on top of the one that was held.
+  return card.epoch === claim.heldEpoch + 1 && claim.stage === "claiming" &&
+    claim.epoch === card.epoch && card.writer?.id === claim.id;
+}

@@ -239,7 +239,15 @@ def check_written_segment(segment):
     name = "segment %d: " % segment.number
     need(segment.checksum == 0 and segment.flags == 0, name + "checksum or flags")
     need(segment.next == 0 and segment.ino == 0, name + "next or ino")
-    need(len(segment.raw) == segment.end, name + "length %d, not %d" % (len(segment.raw), segment.end))
+    trailer = segment.raw[segment.end:]
+    if segment.inode.last_cno != segment.number and trailer:
+        # Staged: its own root, with the numbers of the checkpoint before.
+        need(len(trailer) == 160, name + "%d bytes after the blocks" % len(trailer))
+        staged = Inode(trailer)
+        before = (segment.inode.last_seq, segment.inode.last_cno)
+        need((staged.last_seq, staged.last_cno) == before, name + "numbers of the staged inode")
+    else:
+        need(not trailer, name + "length %d, not %d" % (len(segment.raw), segment.end))
     need(segment.end <= SEGMENT_BYTES_MAX, name + "longer than the cap")
     need(not any(segment.raw[segment.summary_bytes:segment.meta_start]), name + "padding")
     previous = -1

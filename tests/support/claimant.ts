@@ -7,6 +7,7 @@ import type { PrimaryClaim } from "../../src/format/superblock.ts";
 import { type ClaimOptions, ReplicaClaim } from "../../src/replica/claim.ts";
 import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
 import type { ObjectStore } from "../../src/replica/object_store.ts";
+import type { StagedTail } from "../../src/replica/staged_tail.ts";
 
 export const CARD: DeviceCard = {
   uuid: "6f1d2c1e-8a0b-4c55-9d0e-2f7f4a1b3c4d",
@@ -81,12 +82,12 @@ export class Claimant {
   /** Claims, opens the writer and settles. */
   async attach(
     store: ObjectStore,
-    more: Partial<ClaimOptions> & { adopt?: boolean } = {},
+    more: Partial<ClaimOptions> & { adopt?: boolean; staged?: StagedTail | null } = {},
   ): Promise<{ claim: ReplicaClaim; writer: HyperfileWriter }> {
-    const { adopt = false, ...options } = more;
+    const { adopt = false, staged = null, ...options } = more;
     const claim = await this.take(store, options);
     const adoptEpoch = adopt ? this.claim?.heldEpoch ?? 0 : null;
-    const writer = await HyperfileWriter.openClaimed(store, { claim, adoptEpoch });
+    const writer = await HyperfileWriter.openClaimed(store, { claim, adoptEpoch, staged });
     await claim.settle();
     return { claim, writer };
   }

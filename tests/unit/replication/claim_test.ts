@@ -1,4 +1,4 @@
-import { decideClaim } from "../../../src/replication/claim.ts";
+import { decideClaim, isUnbroken } from "../../../src/replication/claim.ts";
 import type { PrimaryClaim } from "../../../src/format/superblock.ts";
 import { assertEquals } from "../../support/assert.ts";
 
@@ -58,4 +58,31 @@ Deno.test("decideClaim() tries again under the same id for as long as the lost p
   assertEquals(ids(CLAIMING, 5, null), [6, "next", "us"]);
   assertEquals(ids(CLAIMING, 6, "next"), [7, null, "next"]);
   assertEquals(ids(CLAIMING, 6, "other"), [7, null, null]);
+});
+
+Deno.test("isUnbroken() knows that nobody else can have claimed the replica", () => {
+  const later = { ...CLAIMING, epoch: 7, id: "later" };
+  // superblock, epoch, holder
+  const rows: [PrimaryClaim | null, number, string | null, boolean][] = [
+    [null, 0, null, false],
+    [{ ...CLAIMING, epoch: 1, heldEpoch: 0 }, 0, null, false],
+    [HELD, 5, "us", true],
+    [HELD, 5, null, true],
+    [HELD, 6, "other", false],
+    [HELD, 6, null, false],
+    [CLAIMING, 5, "us", true],
+    [CLAIMING, 6, "next", true],
+    [CLAIMING, 6, "other", false],
+    // Released: it may have been ours, or another's.
+    [CLAIMING, 6, null, false],
+    [CLAIMING, 7, "next", false],
+    // Two starts were cut short: the claim between may have been another's.
+    [later, 5, "us", true],
+    [later, 6, "other", false],
+    [later, 7, "later", false],
+  ];
+  for (const [claim, epoch, holder, expected] of rows) {
+    const row = `${claim?.stage ?? "none"} ${claim?.epoch} ${epoch} ${holder}`;
+    assertEquals(isUnbroken({ epoch, writer: writer(holder) }, claim), expected, row);
+  }
 });
