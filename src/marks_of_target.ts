@@ -2,8 +2,8 @@
 //
 // - Durable before the first write, `active`: from now on primary and replica may differ in what the
 //   dirty map names.
-// - A copy of the whole primary that a crash cuts short begins anew: until it is done the superblock
-//   says what made it necessary (`formatted` or `diverged`).
+// - Until a copy of the whole primary is done the superblock says what made it necessary (`formatted` or
+//   `diverged`): after a crash everything is copied but what the staged map says that such a copy has sent.
 //
 // Caller: replica_target.ts.
 

@@ -9,7 +9,7 @@
 //   | detached     | its chunk's mark                               | nothing                            |
 //
 // forward-part copies what is stale, forward-full began with the whole device being stale: the
-// difference is what the operator is told, and that a crash makes forward-full begin anew.
+// difference is what the operator is told, and what counts as copied after a crash (startup.ts).
 
 export type Mode = "logging" | "forward-part" | "forward-full" | "paused" | "detached";
 

@@ -14,6 +14,10 @@
 //   | any        | unexplained            |               | refuse                                      |
 //   | refused, but forced                 |               | forward full                                |
 //
+// A resync that was cut short goes on where it stopped (`resumes`) when its staged segments stand there
+// untouched (`staged`): in `clean` and `active` any resync; where the whole device is to be copied, only a
+// copy of the whole device. With nothing dirty left it still has to be published.
+//
 // Explained: the replica stands where the primary's flush log says, or is ahead of it and only this
 // primary can have written that - the claim on the replica is its own. (A commit is recorded after it
 // is published, so a crash between the two leaves the replica ahead. Its number may have grown by more
@@ -32,6 +36,8 @@ export interface StartupFacts {
   readonly replicaCommitIsOwn: boolean;
   /** Regions that the primary's map says may differ; null: it was not kept. */
   readonly dirtyRegions: number | null;
+  /** What the segments after the replica's newest checkpoint can be gone on with as; null: not. */
+  readonly staged: "part" | "whole" | null;
   /** The operator said that a fresh primary holds nothing that the replica must get. */
   readonly skipInitialSync: boolean;
   /** The operator wants the primary copied whatever the replica holds. */
@@ -42,14 +48,19 @@ export type StartupDecision =
   /** Primary and replica are equal: capture from now on. */
   | { readonly action: "attach" }
   /** Copy what the dirty map names, or the whole primary, while the device is in use. */
-  | { readonly action: "forward-part" | "forward-full"; readonly why: string }
+  | {
+    readonly action: "forward-part" | "forward-full";
+    readonly why: string;
+    /** Goes on with what is staged; else that is given up. */
+    readonly resumes: boolean;
+  }
   | { readonly action: "refuse"; readonly why: string };
 
 /** Decides; see the rows in tests/unit/replication/startup_test.ts. */
 export function decideStartup(facts: StartupFacts): StartupDecision {
   const decision = decide(facts);
   if (decision.action !== "refuse" || !facts.force) return decision;
-  return { action: "forward-full", why: `forced, although ${decision.why}` };
+  return { action: "forward-full", why: `forced, although ${decision.why}`, resumes: false };
 }
 
 function decide(facts: StartupFacts): StartupDecision {
@@ -71,25 +82,33 @@ function decide(facts: StartupFacts): StartupDecision {
   switch (primaryState) {
     case "formatted":
       if (facts.skipInitialSync && replicaCno === 0) return { action: "attach" };
-      return { action: "forward-full", why: "the primary has never been copied" };
+      return wholeDevice(facts, "the primary has never been copied");
     case "diverged":
-      return {
-        action: "forward-full",
-        why: "an earlier copy of the whole primary is not finished",
-      };
+      return wholeDevice(facts, "an earlier copy of the whole primary is not finished");
     case "clean":
     case "active":
-      return equalButFor(facts.dirtyRegions);
+      return equalButFor(facts);
   }
 }
 
-function equalButFor(dirtyRegions: number | null): StartupDecision {
-  if (dirtyRegions === 0) return { action: "attach" };
+function wholeDevice({ staged }: StartupFacts, why: string): StartupDecision {
+  if (staged !== "whole") return { action: "forward-full", why, resumes: false };
+  return { action: "forward-full", why: `${why}: it goes on where it stopped`, resumes: true };
+}
+
+function equalButFor({ dirtyRegions, staged }: StartupFacts): StartupDecision {
   if (dirtyRegions === null) {
-    return { action: "forward-full", why: "the primary does not say which regions were written" };
+    const why = "the primary does not say which regions were written";
+    return { action: "forward-full", why, resumes: false };
   }
+  if (staged !== null) {
+    const why = `a resync was cut short and goes on: ${dirtyRegions} regions may differ`;
+    return { action: "forward-part", why, resumes: true };
+  }
+  if (dirtyRegions === 0) return { action: "attach" };
   return {
     action: "forward-part",
     why: `the device was not stopped cleanly, and ${dirtyRegions} regions may differ`,
+    resumes: false,
   };
 }

@@ -3,7 +3,7 @@
 //
 //   look     card, newest checkpoint: refuse early, with the patience of a command, reading only
 //   claim    src/replica/claim.ts: from here on nobody else publishes
-//   decide   once more, on what the claim has left behind
+//   decide   once more, on what the claim has left behind, and on what a resync had staged
 //   open     the writer: our own last commit, cut short by a crash, is adopted
 //   record   where the replica stands goes to the flush log; then the superblock says "held"
 //
@@ -13,17 +13,19 @@
 // Callers: room.ts.
 
 import type { Clock } from "../base/clock.ts";
-import { dataError } from "../base/errors.ts";
+import { dataError, usageError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import type { WriterIdentity } from "../format/device_card.ts";
 import type { PrimaryMetadata } from "../primary/metadata.ts";
 import { checkClaim, type ClaimOptions, ReplicaClaim } from "../replica/claim.ts";
 import { HyperfileWriter } from "../replica/hyperfile_writer.ts";
-import { readCheckpoint, readHead } from "../replica/inode_reader.ts";
+import { type KnownInode, readCheckpoint, readHead } from "../replica/inode_reader.ts";
 import type { ObjectStore } from "../replica/object_store.ts";
 import { requireDeviceCard } from "../replica/read_device_card.ts";
+import type { StagedTail } from "../replica/staged_tail.ts";
 import { hasStamp } from "../replica/touch_inode.ts";
 import { decideStartup, type PrimaryState, type StartupDecision } from "../replication/startup.ts";
+import type { StagedFound, StagedStart } from "./staged_start.ts";
 
 const RELEASE_MS = 10_000;
 
@@ -41,6 +43,8 @@ export interface AttachOptions {
   readonly primaryState: PrimaryState;
   /** Regions that the primary's map names. */
   readonly dirtyRegions: number;
+  /** Null: the primary has no staged map. */
+  readonly staged: StagedStart | null;
   readonly skipInitialSync: boolean;
   readonly force: boolean;
   readonly takeOver: boolean;
@@ -54,8 +58,10 @@ export interface AttachOptions {
 export interface Attached {
   readonly claim: ReplicaClaim;
   readonly writer: HyperfileWriter;
-  readonly startup: Exclude<StartupDecision, { action: "refuse" }>;
+  readonly startup: Startup;
 }
+
+type Startup = Exclude<StartupDecision, { action: "refuse" }>;
 
 /** Rejects when attaching would be refused. Reads only. */
 export async function lookAtReplica(store: ObjectStore, options: AttachOptions): Promise<void> {
@@ -64,7 +70,7 @@ export async function lookAtReplica(store: ObjectStore, options: AttachOptions):
   await readHead(store, { signal });
   await checkClaim(store, claimOptions(options));
   // A writer that is taken over may go on until then: what it leaves behind is judged afterwards.
-  await decide(store, options);
+  await decide(store, options, null);
 }
 
 /** Claims the replica and opens its writer. A failure gives the claim back. */
@@ -76,6 +82,27 @@ export async function attachReplica(store: ObjectStore, options: AttachOptions):
     // The error is what the operator has to know; a claim that stays is recognised as our own.
     await Promise.allSettled([releaseSoon(claim, options.clock)]);
     throw error;
+  }
+}
+
+/** Throws unless replica and primary have the same blocks, and a checkpoint can take any one request. */
+export function checkBlocks(
+  writer: HyperfileWriter,
+  { unitBytes, tagStrideBytes }: { unitBytes: number; tagStrideBytes: number },
+): void {
+  const subject = `Cannot attach the replica ${writer.uri}`;
+  if (writer.dataBlockBytes !== unitBytes) {
+    throw dataError(
+      `${subject}: its data blocks have ${writer.dataBlockBytes} bytes, ` +
+        `the primary was formatted for ${unitBytes}`,
+    );
+  }
+  if (writer.safeBatchBlocks * unitBytes < tagStrideBytes) {
+    throw usageError(
+      `${subject}: with its meta blocks a segment holds ${writer.safeBatchBlocks} blocks, ` +
+        "less than a request",
+      { hint: "Give a smaller --io-buf-size." },
+    );
   }
 }
 
@@ -97,15 +124,19 @@ async function attachClaimed(
   options: AttachOptions,
 ): Promise<Attached> {
   const { metadata, clock, nodeCacheBytes, signal } = options;
-  const startup = await decide(store, options);
-  const { inode } = await readHead(store, { signal });
+  const head = await readHead(store, { signal });
+  const found = await findStaged(store, head, claim, options);
+  const startup = await decide(store, options, found);
+  const staged = await settleStaged(startup, found, head, options);
   const recordedCno = metadata.lastFlush?.cno ?? 0;
   // Only directly above our own last record can an orphan be our next commit.
-  const mayAdopt = startup.action !== "attach" && inode.lastCno === recordedCno;
+  const mayAdopt = startup.action !== "attach" && staged === null &&
+    head.inode.lastCno === recordedCno;
   const heldEpoch = metadata.superblock.claim?.heldEpoch ?? 0;
   const writer = await HyperfileWriter.openClaimed(store, {
     claim,
     adoptEpoch: mayAdopt ? heldEpoch : null,
+    staged,
     nodeCacheBytes,
     signal,
   });
@@ -127,17 +158,59 @@ async function attachClaimed(
   return { claim, writer, startup };
 }
 
-async function decide(store: ObjectStore, options: AttachOptions) {
-  const { metadata, primaryState, dirtyRegions, skipInitialSync, force, signal } = options;
+/** What an earlier run has staged and can be gone on with; by force nothing is. */
+async function findStaged(
+  store: ObjectStore,
+  head: KnownInode,
+  { isUnbroken }: ReplicaClaim,
+  { staged, force, signal }: AttachOptions,
+): Promise<StagedFound | null> {
+  if (staged === null || force) return null;
+  return await staged.find(store, head, { isUnbroken, signal });
+}
+
+/** Goes on with what was found, or gives it up before anything is emptied. */
+async function settleStaged(
+  startup: Startup,
+  found: StagedFound | null,
+  head: KnownInode,
+  options: AttachOptions,
+): Promise<StagedTail | null> {
+  const { staged } = options;
+  if (found === null || startup.action === "attach" || !startup.resumes) {
+    await staged?.giveUp(unpublishedFrom(head.inode.lastCno, options));
+    return null;
+  }
+  await staged?.resume(found.tag, startup.action === "forward-full");
+  return found.tail;
+}
+
+/**
+ * What was staged after a checkpoint before this one is published. By force also a replica is followed
+ * that is not this primary's: its numbers say nothing.
+ */
+function unpublishedFrom(replicaCno: number, { metadata, force }: AttachOptions): number {
+  return force ? Math.min(replicaCno, metadata.lastFlush?.cno ?? 0) : replicaCno;
+}
+
+async function decide(
+  store: ObjectStore,
+  options: AttachOptions,
+  found: StagedFound | null,
+): Promise<Startup> {
+  const { metadata, primaryState, skipInitialSync, force, staged, signal } = options;
   const { inode: { lastCno: replicaCno } } = await readHead(store, { signal });
   const primaryCno = metadata.lastFlush?.cno ?? 0;
+  const unpublished = unpublishedFrom(replicaCno, options);
+  const undeclared = staged?.undeclaredRegions(unpublished, found !== null) ?? 0;
   const decision = decideStartup({
     primaryState,
     primaryCno,
     replicaCno,
     replicaCommitIsOwn: replicaCno <= primaryCno ||
       await isOwnCommit(store, replicaCno, options),
-    dirtyRegions,
+    dirtyRegions: options.dirtyRegions + undeclared,
+    staged: found === null ? null : found.tag.isWhole ? "whole" : "part",
     skipInitialSync,
     force,
   });

@@ -1,16 +1,21 @@
 // Takes marks off the primary's dirty map, lazily (R5): a region that no write has touched for a
-// generation, and of which a published checkpoint has every write, is no longer dirty.
+// generation, and of which a published checkpoint has every write, is no longer dirty. While a resync
+// runs nothing is published; then staged segments that have every write make the region a staged one.
 //
-//   snapshot --(old changes done, some seconds passed)--> note the pool's head
+//   snapshot --(old changes done, some seconds passed)--> gather regions, note the pool's head
 //      --(a published checkpoint covers it)--> flush the primary --> clear and write pages --> again
+//      --(staged segments cover it)--> flush the primary --> write the staged map --> the same
 //
 // Invariants:
 // 1. The primary is flushed before a mark goes. Otherwise a power cut could take writes back that the
 //    replica has: the primary would be older than its replica in a region that nobody suspects.
 // 2. Memory first, then the page: what the primary's map says is never less than what must be dirty.
 //    A page write that fails leaves more; the page is written again in the next round.
-// 3. The pool's head is noted when no chunk is stale: then every change before the snapshot is in the
-//    ring. A chunk that becomes stale later belongs to a change that touched its region.
+// 3. A region is gathered when none of its chunks is stale and none is being copied: then every change
+//    of it before the snapshot is in the ring before the head. A chunk that becomes stale later belongs
+//    to a change that touched its region - or to a new copy of the whole device, which ends the round
+//    where the staged map would have to tell.
+// 4. A staged mark is durable before the dirty one goes, and names segments that hold all of the region.
 //
 // shared/intent_map.ts says why racing writers are safe. Callers: the replicator's room.
 
@@ -20,16 +25,21 @@ import { hit } from "../base/failpoints.ts";
 import type { MapPlace } from "../format/primary_layout.ts";
 import type { Disk } from "../primary/disk.ts";
 import { IntentMap } from "../shared/intent_map.ts";
-import { type SharedViews, WORD } from "../shared/layout.ts";
+import { INTENT_PAGE_WORDS, type SharedViews, WORD } from "../shared/layout.ts";
 import { Pool } from "../shared/pool.ts";
 import { StaleMap } from "../shared/stale_map.ts";
-import { writeComposedPages } from "./intent_pages.ts";
+import { declareDirty, writeComposedPages } from "./intent_pages.ts";
+import { RingMark } from "./ring_mark.ts";
+import type { StagedChain, StagedMap } from "./staged_map.ts";
+import type { BlockRun } from "./zero_runs.ts";
 
 /** A region that was not written for at least so long may be cleared. */
 const GENERATION_MS = 3_000;
-/** While a round is under way, and while there is nothing to clear. */
+/** While a round is under way; less where generations are short. */
 const TICK_MS = 250;
-const IDLE_MS = 1_000;
+const TICK_MS_MIN = 10;
+/** While there is nothing to clear. */
+const IDLE_TICKS = 4;
 const LOCK_RETRY_MS = 5;
 /** Pages whose writers are held back at a time. */
 const BATCH_PAGES = 32;
@@ -38,6 +48,10 @@ export interface IntentCleanerOptions {
   readonly views: SharedViews;
   readonly disk: Pick<Disk, "write" | "flush">;
   readonly place: MapPlace;
+  /** Null: what is only staged stays dirty. */
+  readonly staged: StagedMap | null;
+  /** What resync reads right now. */
+  readonly copying: () => Iterable<BlockRun>;
   readonly clock: Clock;
   /** Wakes every queue. */
   readonly wakeQueues: () => void;
@@ -46,12 +60,31 @@ export interface IntentCleanerOptions {
   readonly generationMs?: number;
 }
 
+/** How far the replica is. */
+export interface Coverage {
+  /**
+   * Every entry of the ring before it is in a published checkpoint or in a staged segment. It only ever
+   * moves forwards. While nothing is staged all of that is published.
+   */
+  readonly committedPosition: number;
+  /** The copy of the whole device that is under way; 0: none is. */
+  readonly wholeCopy: number;
+  /** Null: nothing is staged. */
+  readonly chain: StagedChain | null;
+  /** Replication has ended because stored bytes contradict themselves. */
+  readonly isDamaged: boolean;
+}
+
 type Phase =
   | { readonly name: "resting" }
   | { readonly name: "waiting"; readonly parity: number; readonly sinceMs: number }
-  /** Units that published checkpoints still have to advance, from `from` on. */
-  | { readonly name: "covering"; from: number; units: number }
-  | { readonly name: "clearing"; nextPage: number };
+  | {
+    readonly name: "covering";
+    readonly mark: RingMark;
+    readonly wholeCopy: number;
+  }
+  /** `chain`: what covers the regions; null: a published checkpoint. */
+  | { readonly name: "clearing"; readonly chain: StagedChain | null; nextPage: number };
 
 export class IntentCleaner {
   readonly #options: IntentCleanerOptions;
@@ -60,6 +93,8 @@ export class IntentCleaner {
   readonly #stale: StaleMap;
   readonly #words: Int32Array;
   readonly #generationMs: number;
+  /** What this round is about: a bitmap over all pages. */
+  readonly #gathered: Int32Array;
   /** Pages whose bits in memory went, and the primary may not know. */
   readonly #unwritten = new Set<number>();
   #phase: Phase = { name: "resting" };
@@ -74,35 +109,35 @@ export class IntentCleaner {
     this.#stale = new StaleMap(views);
     this.#words = views.words;
     this.#generationMs = options.generationMs ?? GENERATION_MS;
+    this.#gathered = new Int32Array(this.#map.pages * INTENT_PAGE_WORDS);
   }
 
-  /** Steps until `signal` is aborted. `published` gives the position that the replica has. */
-  async run(published: () => number, signal: AbortSignal): Promise<void> {
+  /** Steps until `signal` is aborted. `coverage` tells how far the replica is. */
+  async run(coverage: () => Coverage, signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
+    const tickMs = Math.min(TICK_MS, Math.max(TICK_MS_MIN, this.#generationMs / 4));
     while (!signal.aborted && !this.#broken) {
-      await this.step({ publishedPosition: published() });
-      await clock.sleep(this.#phase.name === "resting" ? IDLE_MS : TICK_MS, signal);
+      await this.step(coverage());
+      await clock.sleep(this.#phase.name === "resting" ? IDLE_TICKS * tickMs : tickMs, signal);
     }
   }
 
-  /**
-   * One step of a round. `publishedPosition`: every entry of the ring before it is in a published
-   * checkpoint. It only ever moves forwards, and is given in every step.
-   */
-  async step({ publishedPosition }: { publishedPosition: number }): Promise<void> {
+  /** One step of a round. */
+  async step(coverage: Coverage): Promise<void> {
     if (this.#broken) return;
+    if (coverage.isDamaged) {
+      await this.#distrust();
+      return;
+    }
     switch (this.#phase.name) {
       case "resting":
-        this.#begin();
+        this.#begin(coverage);
         return;
       case "waiting":
-        this.#collect(this.#phase, publishedPosition);
+        this.#gather(this.#phase, coverage);
         return;
       case "covering":
-        if (this.#covered(this.#phase, publishedPosition) && await this.#flushed()) {
-          this.#phase = { name: "clearing", nextPage: 0 };
-          await this.#clear(this.#phase);
-        }
+        await this.#cover(this.#phase, coverage);
         return;
       case "clearing":
         await this.#clear(this.#phase);
@@ -131,24 +166,69 @@ export class IntentCleaner {
     }
   }
 
-  #begin(): void {
-    if (this.#map.dirtyCount() === 0 && this.#unwritten.size === 0) return;
+  #begin({ wholeCopy }: Coverage): void {
+    const idle = this.#map.dirtyCount() === 0 && this.#unwritten.size === 0;
+    if (idle && wholeCopy === 0) return;
     const parity = this.#map.beginGeneration();
     this.#phase = { name: "waiting", parity, sinceMs: this.#options.clock.nowMs() };
   }
 
-  #collect(phase: Extract<Phase, { name: "waiting" }>, publishedPosition: number): void {
+  #gather(phase: Extract<Phase, { name: "waiting" }>, coverage: Coverage): void {
     if (this.#options.clock.nowMs() - phase.sinceMs < this.#generationMs) return;
     // In this order: who is not counted any more has marked what it did not capture.
-    if (this.#map.inFlight(phase.parity) > 0 || this.#stale.count() > 0) return;
-    const units = this.#pool.distance(publishedPosition, this.#pool.head());
-    this.#phase = { name: "covering", from: publishedPosition, units };
+    if (this.#map.inFlight(phase.parity) > 0) return;
+    const { committedPosition, wholeCopy, chain } = coverage;
+    const { staged } = this.#options;
+    const mayStage = chain !== null && staged !== null;
+    const isResyncing = this.#stale.count() > 0;
+    if (isResyncing && !mayStage) return;
+    // A copy of the whole device copies regions that nobody has written.
+    if (mayStage && wholeCopy > 0) this.#gathered.set(staged.lacking(chain));
+    else this.#gathered.fill(0);
+    this.#map.gatherUntouched(this.#gathered);
+    if (isResyncing) {
+      this.#leaveStale();
+      if (this.#gathered.every((word) => word === 0)) {
+        this.#phase = { name: "resting" };
+        return;
+      }
+    }
+    const mark = new RingMark(this.#pool, committedPosition);
+    this.#phase = { name: "covering", mark, wholeCopy };
   }
 
-  #covered(phase: Extract<Phase, { name: "covering" }>, publishedPosition: number): boolean {
-    phase.units -= this.#pool.distance(phase.from, publishedPosition);
-    phase.from = publishedPosition;
-    return phase.units <= 0;
+  /** Regions with stale chunks, or chunks that are being copied, stay as they are. */
+  #leaveStale(): void {
+    const stale = this.#stale;
+    const { regionBytes, unitBytes } = this.#options.views.layout;
+    const regionBlocks = regionBytes / unitBytes;
+    const leave = (startBlock: number, blockCount: number): number => {
+      const last = Math.floor((startBlock + blockCount - 1) / regionBlocks);
+      for (let region = Math.floor(startBlock / regionBlocks); region <= last; region++) {
+        this.#gathered[region >>> 5] &= ~(1 << (region & 31));
+      }
+      return (last + 1) * regionBlocks;
+    };
+    for (const { first, count } of this.#options.copying()) leave(first, count);
+    for (let chunk = stale.next(0); chunk >= 0;) {
+      const endBlock = leave(stale.firstBlock(chunk), stale.blocksOf(chunk, 1));
+      chunk = stale.next(Math.max(chunk + 1, Math.floor(endBlock / stale.chunkBlocks)));
+    }
+  }
+
+  async #cover(
+    phase: Extract<Phase, { name: "covering" }>,
+    { committedPosition, wholeCopy, chain }: Coverage,
+  ): Promise<void> {
+    if (!phase.mark.isPassedBy(committedPosition)) return;
+    if (chain !== null && this.#options.staged === null) return;
+    if (chain !== null && wholeCopy !== phase.wholeCopy) {
+      this.#phase = { name: "resting" };
+      return;
+    }
+    if (!await this.#flushed()) return;
+    this.#phase = { name: "clearing", chain, nextPage: 0 };
+    await this.#clear(this.#phase);
   }
 
   async #flushed(): Promise<boolean> {
@@ -166,13 +246,54 @@ export class IntentCleaner {
 
   async #clear(phase: Extract<Phase, { name: "clearing" }>): Promise<void> {
     const map = this.#map;
-    const pages: number[] = [];
-    while (phase.nextPage < map.pages && pages.length < BATCH_PAGES) {
+    const batch: number[] = [];
+    while (phase.nextPage < map.pages && batch.length < BATCH_PAGES) {
       const page = phase.nextPage++;
-      if (map.wasWritten(page) && this.#clearPage(page)) pages.push(page);
+      if (this.#unwritten.has(page) || this.#hasGathered(page)) batch.push(page);
     }
-    await this.#write(pages);
+    if (phase.chain !== null && !await this.#stage(batch, phase.chain)) {
+      this.#phase = { name: "resting" };
+      return;
+    }
+    await this.#write(batch.filter((page) => map.wasWritten(page) && this.#clearPage(page)));
     if (phase.nextPage >= map.pages) this.#phase = { name: "resting" };
+  }
+
+  #hasGathered(page: number): boolean {
+    const from = page * INTENT_PAGE_WORDS;
+    for (let word = from; word < from + INTENT_PAGE_WORDS; word++) {
+      if (this.#gathered[word] !== 0) return true;
+    }
+    return false;
+  }
+
+  /** False: the staged map does not have the regions, so they stay dirty. */
+  async #stage(batch: readonly number[], chain: StagedChain): Promise<boolean> {
+    const { staged } = this.#options;
+    if (staged === null) return false;
+    try {
+      const outdated = staged.outdatedBy(chain);
+      if (outdated.length > 0) {
+        await hit("staged.before-outdated");
+        await declareDirty(this.#options, outdated).finally(this.#options.wakeQueues);
+      }
+      await hit("staged.before-write");
+      await staged.add(batch.filter((page) => this.#hasGathered(page)), chain, this.#gathered);
+      await hit("staged.after-write");
+      return true;
+    } catch (error) {
+      this.#complain(error);
+      return false;
+    }
+  }
+
+  /** A copy of the whole device that went on with what is damaged would end like this one. */
+  async #distrust(): Promise<void> {
+    try {
+      await this.#options.staged?.distrust();
+    } catch (error) {
+      this.#complain(error);
+    }
   }
 
   /** True when the page has to be written; it is then locked. */
@@ -180,7 +301,7 @@ export class IntentCleaner {
     const map = this.#map;
     // A queue writes it, for somebody who touches it: next round.
     if (!map.tryLock(page)) return false;
-    if (map.clearUntouched(page) > 0) this.#unwritten.add(page);
+    if (map.clearUntouched(page, this.#gathered) > 0) this.#unwritten.add(page);
     if (this.#unwritten.has(page)) return true;
     this.#unlock([page]);
     return false;

@@ -4,6 +4,7 @@
 import type { Clock } from "../base/clock.ts";
 import { ReplicaError } from "../base/errors.ts";
 import type { MapPlace } from "../format/primary_layout.ts";
+import type { RegionPage } from "../format/region_map.ts";
 import { PAGE_BYTES } from "../format/sealed_page.ts";
 import type { KeptMap } from "../primary/dirty_map.ts";
 import type { Disk } from "../primary/disk.ts";
@@ -32,7 +33,7 @@ export async function writeComposedPages(
 /** What the main room needs to write the map. */
 export interface IntentWriting {
   readonly views: SharedViews;
-  readonly disk: Disk;
+  readonly disk: Pick<Disk, "write" | "flush">;
   readonly place: MapPlace;
   readonly clock: Clock;
 }
@@ -53,6 +54,16 @@ export async function declareAllDirty(
   pages: readonly number[],
 ): Promise<void> {
   await rewrite(writing, pages, (map, page) => map.wantPage(page));
+}
+
+/** Names more regions on the primary, for certain: page by page, as the bits of `pages` say. */
+export async function declareDirty(
+  writing: IntentWriting,
+  pages: readonly Pick<RegionPage, "page" | "bits">[],
+): Promise<void> {
+  for (const { page, bits } of pages) {
+    await rewrite(writing, [page], (map) => map.wantRegions(page, bits));
+  }
 }
 
 /** Makes what is wanted of a page durable. */

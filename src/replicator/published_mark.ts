@@ -1,6 +1,4 @@
 // Waiting until a published checkpoint holds everything that stood in the ring at a moment.
-//
-// Positions of the ring wrap, so a moment is kept as the units that were still to be published then.
 // Callers: verify.ts.
 
 import type { Clock } from "../base/clock.ts";
@@ -12,6 +10,7 @@ import type { SharedViews } from "../shared/layout.ts";
 import { Pool } from "../shared/pool.ts";
 import { StaleMap } from "../shared/stale_map.ts";
 import { throwIfAborted } from "./primary_digests.ts";
+import { RingMark } from "./ring_mark.ts";
 
 const POLL_MS = 10;
 /** With nothing published and nothing copied for so long, the wait ends. */
@@ -58,14 +57,8 @@ export class Published {
   /** Resolves when a published checkpoint has all that is in the ring now, and nothing is missing. */
   async now(): Promise<void> {
     const { replicator } = this.#options;
-    let from = replicator.publishedPosition;
-    let units = this.#pool.distance(from, this.#pool.head());
-    await this.#until(() => {
-      const position = replicator.publishedPosition;
-      units -= this.#pool.distance(from, position);
-      from = position;
-      return units <= 0;
-    });
+    const mark = new RingMark(this.#pool, replicator.publishedPosition);
+    await this.#until(() => mark.isPassedBy(replicator.publishedPosition));
   }
 
   async #until(isCovered: () => boolean): Promise<void> {

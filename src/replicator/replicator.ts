@@ -20,7 +20,6 @@
 
 import { ReplicaError } from "../base/errors.ts";
 import { hitNow } from "../base/failpoints.ts";
-import { checkpointDueInMs } from "../replication/checkpoint_policy.ts";
 import { niceFor } from "../replication/courtesy.ts";
 import { isResyncing, type Mode, type ModeEvent, nextMode } from "../replication/mode.ts";
 import { ringReplicator } from "../shared/bell.ts";
@@ -32,9 +31,11 @@ import { Pool } from "../shared/pool.ts";
 import { StaleMap } from "../shared/stale_map.ts";
 import { type Collected, Collector } from "./collector.ts";
 import { Committer } from "./committer.ts";
+import { CutClock } from "./cut_clock.ts";
 import { LagMeter } from "./lag_meter.ts";
 import type { ReplicatorOptions, ReplicatorState } from "./replicator_options.ts";
 import { Resync } from "./resync.ts";
+import type { BlockRun } from "./zero_runs.ts";
 
 /** While writes are pending the replicator looks at the clock this often. */
 const TICK_MS = 20;
@@ -54,6 +55,7 @@ export class Replicator {
   readonly #history: History;
   readonly #stale: StaleMap;
   readonly #lag: LagMeter;
+  readonly #cuts: CutClock;
   readonly #abandon = new AbortController();
   #state: ReplicatorState = "replicating";
   #mode: Mode;
@@ -61,10 +63,9 @@ export class Replicator {
   /** Units to collect before anything may be published; then publishing is due, even of nothing. */
   #floorUnits = 0;
   #publishDue = false;
-  #lastCutMs = -Infinity;
-  #flushesCut = 0;
   #nice = 0;
   #publishedPosition: number;
+  #committedPosition: number;
 
   constructor(options: ReplicatorOptions) {
     const { views, clock, random, wakeQueues } = options;
@@ -73,11 +74,12 @@ export class Replicator {
     this.#words = views.words;
     this.#counters = views.counters.subarray(replicatorCounters(views));
     this.#lag = new LagMeter(clock, this.#counters);
+    this.#cuts = new CutClock(options);
     this.#history = new History(views);
     this.#stale = new StaleMap(views);
     const pool = new Pool(views);
     this.#pool = pool;
-    this.#publishedPosition = pool.tail();
+    this.#publishedPosition = this.#committedPosition = pool.tail();
     this.#collector = new Collector(views, pool, options.batchBlocks);
     this.#committer = new Committer({
       ...options,
@@ -110,8 +112,17 @@ export class Replicator {
     return this.#publishedPosition;
   }
 
+  /** Every entry of the ring before it is in a published checkpoint or in a staged segment. */
+  get committedPosition(): number {
+    return this.#committedPosition;
+  }
+
   get mode(): Mode {
     return this.#mode;
+  }
+
+  copying(): Iterable<BlockRun> {
+    return this.#resync.copying();
   }
 
   /** Runs until stop() and everything is on the replica, or abandon(). Rejects only on a bug. */
@@ -274,16 +285,11 @@ export class Replicator {
   }
 
   #dueInMs(): number {
-    const { clock, limits } = this.#options;
-    const nowMs = clock.nowMs();
-    return checkpointDueInMs({
-      nowMs,
+    return this.#cuts.dueInMs({
       oldestAgeMs: this.#lag.waitingMs,
       pendingBytes: this.#pool.usedUnits() * this.#pool.unitBytes,
-      guestFlushed: Atomics.load(this.#words, WORD.guestFlushes) !== this.#flushesCut,
-      lastCutMs: this.#lastCutMs,
       urgent: this.#urgent(),
-    }, limits);
+    });
   }
 
   /** Notes when writes arrive; brings the counters of the lag and this thread's priority up to date. */
@@ -296,9 +302,7 @@ export class Replicator {
   // ---- commits ----
 
   async #checkpoint(limit: number, mayPublish: boolean): Promise<void> {
-    const { clock } = this.#options;
-    this.#flushesCut = Atomics.load(this.#words, WORD.guestFlushes);
-    this.#lastCutMs = clock.nowMs();
+    this.#cuts.cut();
     const collected = this.#collector.collect(limit);
     if (mayPublish) this.#floorUnits = Math.max(0, this.#floorUnits - collected.units);
     const publish = mayPublish && this.#floorUnits === 0;
@@ -307,6 +311,7 @@ export class Replicator {
     const watching = this.#watch(committing.signal);
     try {
       await this.#committer.commit(collected, publish);
+      this.#committedPosition = collected.endPosition;
       if (publish) this.#published(collected.endPosition);
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;

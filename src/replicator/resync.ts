@@ -84,7 +84,7 @@ export class Resync {
   /** Units of the pool up to which copies begin. */
   readonly #limitUnits: number;
   readonly #buffers: Uint8Array[] = [];
-  readonly #copies = new Set<Promise<void>>();
+  readonly #copies = new Map<Promise<void>, BlockRun>();
   #cursor = 0;
   #enabled = false;
   #pausedUntilMs = 0;
@@ -131,7 +131,12 @@ export class Resync {
   /** The same, and resolves when those under way have ended. */
   async stop(): Promise<void> {
     this.halt();
-    await Promise.all(this.#copies);
+    await Promise.all(this.#copies.keys());
+  }
+
+  /** What is being copied: not stale, and not in the ring yet. */
+  copying(): Iterable<BlockRun> {
+    return this.#copies.values();
   }
 
   #begin(stretch: Stretch): void {
@@ -140,7 +145,7 @@ export class Resync {
       if (this.#enabled) this.pump();
       this.#options.onProgress();
     });
-    this.#copies.add(copy);
+    this.#copies.set(copy, { first: stretch.firstBlock, count: stretch.blocks });
   }
 
   /** The next stretch whose lock could be had at once: locked, its bits cleared. Null: none now. */

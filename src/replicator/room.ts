@@ -5,11 +5,12 @@
 
 import { invariant } from "../base/assert.ts";
 import { reportOf } from "../base/error_report.ts";
-import { dataError, messageOf, ReplicaError, usageError } from "../base/errors.ts";
+import { messageOf, ReplicaError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import { roomLog } from "../base/log.ts";
 import { MiB } from "../base/units.ts";
 import { dirtyMapPlace, type MapPlace } from "../format/primary_layout.ts";
+import type { Disk } from "../primary/disk.ts";
 import { PrimaryMetadata } from "../primary/metadata.ts";
 import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
 import type { ReplicaClaim } from "../replica/claim.ts";
@@ -21,13 +22,21 @@ import { UnsafeStore } from "../replica/unsafe_store.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
 import type { Mode } from "../replication/mode.ts";
 import { ResyncPace } from "../replication/resync_pace.ts";
+import { WholeCopies } from "../replication/whole_copy.ts";
 import type { VerifyProgress, VerifyReport } from "../replication/verify_report.ts";
 import type { ModeOrder } from "../replication/wanted_mode.ts";
 import { IntentMap } from "../shared/intent_map.ts";
 import { type SharedViews, sharedViews } from "../shared/layout.ts";
-import { type AttachOptions, attachReplica, lookAtReplica, releaseSoon } from "./attach.ts";
+import {
+  type Attached,
+  type AttachOptions,
+  attachReplica,
+  checkBlocks,
+  lookAtReplica,
+  releaseSoon,
+} from "./attach.ts";
 import type { CommitReceipt } from "./committer.ts";
-import { IntentCleaner } from "./intent_cleaner.ts";
+import { type Coverage, IntentCleaner } from "./intent_cleaner.ts";
 import { Replicator } from "./replicator.ts";
 import type { ResyncSource } from "./resync.ts";
 import type {
@@ -41,7 +50,9 @@ import {
   type RoomPrimary,
   type RoomSystem,
 } from "./room_system.ts";
-import { markDevice, markDirtyRegions } from "./stale_at_start.ts";
+import { StagedMap } from "./staged_map.ts";
+import { StagedStart } from "./staged_start.ts";
+import { markAllBut, markDevice, markDirtyRegions } from "./stale_at_start.ts";
 
 /** Nodes of the replica's tree that stay in memory: part of the fixed overhead beside the pool. */
 export const NODE_CACHE_BYTES = 32 * MiB;
@@ -62,6 +73,9 @@ export class ReplicatorRoom {
   #replicator: Replicator | null = null;
   #cleaner: IntentCleaner | null = null;
   #dirtyMap: MapPlace | null = null;
+  #staged: StagedMap | null = null;
+  readonly #wholeCopies = new WholeCopies();
+  #isDamaged = false;
   #verifying: { abort: AbortController; ended: Promise<unknown> } | null = null;
   readonly #areas: RoomMemory[] = [];
 
@@ -86,8 +100,10 @@ export class ReplicatorRoom {
   async open(): Promise<ReplicatorReady> {
     this.#primary = await this.#system.openPrimary();
     const metadata = await PrimaryMetadata.load(this.#primary.disk);
-    this.#dirtyMap = dirtyMapPlace(metadata.layout);
-    const attaching = this.#attachOptions(metadata);
+    const { layout, superblock: { uuid } } = metadata;
+    this.#dirtyMap = dirtyMapPlace(layout);
+    this.#staged = await StagedMap.load(this.#primary.disk, layout, uuid);
+    const attaching = this.#attachOptions(metadata, this.#primary.disk);
     const { signal } = this.#abort;
     await this.#withStore("read", (store) => lookAtReplica(store, attaching));
     // What stands between us and the store may have changed since format asked.
@@ -103,15 +119,13 @@ export class ReplicatorRoom {
     const { claim, writer, startup } = await attachReplica(this.#store, attaching);
     this.#claim = claim;
     this.#writer = writer;
-    this.#checkReplica(writer);
+    checkBlocks(writer, this.#options.layout);
     await hit("attach.before-marks");
     const data = this.#primary.data(this.#options.deviceSizeBytes);
-    if (startup.action === "forward-part") markDirtyRegions(this.#views);
-    if (startup.action === "forward-full") {
-      markDevice(this.#views, data, { replicaIsEmpty: writer.lastCno === 0 });
-    }
+    this.#markStale(startup, data);
     this.#counters[COUNTER.lastCno] = writer.lastCno;
     const mode = startup.action === "attach" ? "logging" : startup.action;
+    this.#wholeCopies.modeIs(mode);
     this.#replicator = this.#makeReplicator({ metadata, writer, source: data, mode });
     if (this.#options.writeIntent) this.#cleaner = this.#makeCleaner(this.#primary, this.#dirtyMap);
     return {
@@ -122,12 +136,20 @@ export class ReplicatorRoom {
     };
   }
 
+  #markStale(startup: Attached["startup"], data: Parameters<typeof markDevice>[1]): void {
+    if (startup.action === "attach") return;
+    const [views, staged] = [this.#views, this.#staged];
+    if (startup.action === "forward-part") markDirtyRegions(views);
+    else if (startup.resumes && staged) markAllBut(views, (region) => staged.holds(region));
+    else markDevice(views, data, { replicaIsEmpty: this.#writer?.lastCno === 0 });
+  }
+
   /** Replicates until stop() has drained the pool, or abandon(). False: not all is on the replica. */
   async run(): Promise<boolean> {
     const replicator = this.#replicator;
     if (!replicator) throw new ReplicaError("closed", "Cannot replicate: the room is not open");
     const cleaning = new AbortController();
-    const cleaned = this.#cleaner?.run(() => replicator.publishedPosition, cleaning.signal);
+    const cleaned = this.#cleaner?.run(() => this.#coverage(replicator), cleaning.signal);
     try {
       await replicator.run();
     } finally {
@@ -234,13 +256,17 @@ export class ReplicatorRoom {
     this.#primary?.close();
   }
 
-  #attachOptions(metadata: PrimaryMetadata): AttachOptions {
+  #attachOptions(metadata: PrimaryMetadata, disk: Disk): AttachOptions {
     const { primaryState, skipInitialSync, takeOver, force } = this.#options;
     const { clock, process } = this.#system;
+    const { layout } = metadata;
+    const views = this.#views;
+    const map = this.#staged;
     return {
       metadata,
+      staged: map && new StagedStart({ views, disk, layout, map, clock }),
       primaryState,
-      dirtyRegions: new IntentMap(this.#views).dirtyCount(),
+      dirtyRegions: new IntentMap(views).dirtyCount(),
       skipInitialSync,
       force,
       takeOver,
@@ -272,22 +298,11 @@ export class ReplicatorRoom {
     }
   }
 
-  #checkReplica(writer: HyperfileWriter): void {
-    const { layout, replica } = this.#options;
-    if (writer.dataBlockBytes !== layout.unitBytes) {
-      throw dataError(
-        `Cannot attach the replica ${replica.uri}: its data blocks have ` +
-          `${writer.dataBlockBytes} bytes, the primary was formatted for ${layout.unitBytes}`,
-      );
-    }
-    // A checkpoint must be able to take any one request.
-    if (writer.safeBatchBlocks * layout.unitBytes < layout.tagStrideBytes) {
-      throw usageError(
-        `Cannot attach the replica ${replica.uri}: with its meta blocks a segment holds ` +
-          `${writer.safeBatchBlocks} blocks, less than a request`,
-        { hint: "Give a smaller --io-buf-size." },
-      );
-    }
+  #coverage({ committedPosition }: Replicator): Coverage {
+    const [baseCno, segmentId] = [this.#writer?.lastCno ?? 0, this.#writer?.stagedId ?? 0];
+    const wholeCopy = this.#wholeCopies.current;
+    const chain = segmentId === 0 ? null : { baseCno, segmentId, wholeCopy };
+    return { committedPosition, wholeCopy, chain, isDamaged: this.#isDamaged };
   }
 
   #makeCleaner(primary: RoomPrimary, place: MapPlace): IntentCleaner {
@@ -295,6 +310,8 @@ export class ReplicatorRoom {
       views: this.#views,
       disk: primary.disk,
       place,
+      staged: this.#staged,
+      copying: () => this.#replicator?.copying() ?? [],
       clock: this.#system.clock,
       generationMs: this.#options.intentGenerationMs,
       wakeQueues: this.#wakeQueues,
@@ -353,6 +370,8 @@ export class ReplicatorRoom {
       wakeQueues: this.#wakeQueues,
       setNice: (nice) => this.#system.setNice(nice),
       onEvent: ({ state, mode, error }) => {
+        this.#wholeCopies.modeIs(mode);
+        if (error?.kind === "data") this.#isDamaged = true;
         this.#events.onNews({ state, mode, error: error && reportOf(error) });
       },
     });

@@ -8,15 +8,25 @@ import { StaleMap } from "../shared/stale_map.ts";
 
 /** The regions that the primary's dirty map names. */
 export function markDirtyRegions(views: SharedViews): void {
-  const { regionBytes, regionCount, unitBytes, deviceBlocks } = views.layout;
   const map = new IntentMap(views);
+  markRegions(views, (region) => map.isDurable(region));
+}
+
+function markRegions(views: SharedViews, isStale: (region: number) => boolean): void {
+  const { regionBytes, regionCount, unitBytes, deviceBlocks } = views.layout;
   const stale = new StaleMap(views);
   const regionBlocks = regionBytes / unitBytes;
   for (let region = 0; region < regionCount; region++) {
-    if (!map.isDurable(region)) continue;
+    if (!isStale(region)) continue;
     const first = region * regionBlocks;
     stale.mark(first, Math.min(regionBlocks, deviceBlocks - first));
   }
+}
+
+/** Everything but the regions that an unfinished copy of the device has put on the replica already. */
+export function markAllBut(views: SharedViews, isCopied: (region: number) => boolean): void {
+  const map = new IntentMap(views);
+  markRegions(views, (region) => map.isDurable(region) || !isCopied(region));
 }
 
 /** Everything; on an empty replica what reads as zeros without looking is there already. */

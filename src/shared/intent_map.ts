@@ -8,11 +8,11 @@
 // The gate, before a change goes to the primary:        The clearing, by the replicator:
 //   1. count me, in the counter of the epoch's parity     1. touched := 0
 //   2. touched |= mine                                    2. epoch + 1; wait until the old counters are 0
-//   3. durable has mine? go; uncount when captured        3. no chunk is stale? note the pool's head; wait
-//      else: uncount, wanted |= mine, wait                   until a published checkpoint covers it; flush
-//                                                            the primary
-//                                                         4. durable &= ~(not touched); look at touched
-//                                                            again: durable |= touched meanwhile
+//   3. durable has mine? go; uncount when captured        3. which regions are neither touched nor stale?
+//      else: uncount, wanted |= mine, wait                   note the pool's head; wait until a commit
+//                                                            covers it; flush the primary
+//                                                         4. durable &= ~(those, not touched); look at
+//                                                            touched again: durable |= touched meanwhile
 //                                                         5. write the page
 //
 // Invariants:
@@ -191,14 +191,22 @@ export class IntentMap {
     return sum;
   }
 
-  /** Step 4, under the page's lock: how many bits it has cleared. */
-  clearUntouched(page: number): number {
+  /** Step 3: adds the regions that are durable, and leaves those that are touched: over all pages. */
+  gatherUntouched(gathered: Int32Array): void {
+    for (let word = 0; word < gathered.length; word++) {
+      gathered[word] |= Atomics.load(this.#durable, word);
+      gathered[word] &= ~Atomics.load(this.#touched, word);
+    }
+  }
+
+  /** Step 4, under the page's lock: how many bits of `gathered` it has cleared. */
+  clearUntouched(page: number, gathered: Int32Array): number {
     let cleared = 0;
     const from = page * INTENT_PAGE_WORDS;
     for (let word = from; word < from + INTENT_PAGE_WORDS; word++) {
       const durable = Atomics.load(this.#durable, word);
       if (durable === 0) continue;
-      const gone = durable & ~Atomics.load(this.#touched, word);
+      const gone = durable & gathered[word] & ~Atomics.load(this.#touched, word);
       if (gone === 0) continue;
       Atomics.and(this.#durable, word, ~gone);
       const back = gone & Atomics.load(this.#touched, word);
@@ -228,6 +236,15 @@ export class IntentMap {
     this.#touched.fill(0, from, end);
   }
 
+  /** Asks for regions of a page, by the bits of one on the primary; the caller then writes it. */
+  wantRegions(page: number, bits: Uint8Array): void {
+    const from = page * INTENT_PAGE_WORDS;
+    const words = new Int32Array(bits.slice().buffer);
+    for (let word = 0; word < INTENT_PAGE_WORDS; word++) {
+      if (words[word] !== 0) Atomics.or(this.#wanted, from + word, words[word]);
+    }
+  }
+
   /** Asks for every region of a page; the caller then writes it. */
   wantPage(page: number): void {
     const from = page * REGIONS_PER_PAGE;
@@ -239,6 +256,16 @@ export class IntentMap {
 
   isDurable(region: number): boolean {
     return (Atomics.load(this.#durable, region >>> 5) >>> (region & 31) & 1) === 1;
+  }
+
+  /** Regions that bits of a page on the primary name and this map does not. */
+  countUnnamed(page: number, bits: Uint8Array): number {
+    const from = page * INTENT_PAGE_WORDS;
+    const words = new Int32Array(bits.slice().buffer);
+    return words.reduce(
+      (sum, word, i) => sum + countBits(word & ~Atomics.load(this.#durable, from + i)),
+      0,
+    );
   }
 
   /** Regions that the primary's map names. */

@@ -5,9 +5,9 @@ import { SECTOR } from "../../src/base/units.ts";
 import { decodeInode, INODE_KEY, InodeRecord } from "../../src/format/inode.ts";
 import { segmentKey } from "../../src/format/segment.ts";
 import { PrimaryMetadata } from "../../src/primary/metadata.ts";
-import { readDirtyMap } from "../../src/primary/dirty_map.ts";
+import { readDirtyMap, readKeptMap } from "../../src/primary/dirty_map.ts";
 import { regionRange } from "../../src/format/primary_layout.ts";
-import { REGIONS_PER_PAGE, testRegion } from "../../src/format/region_map.ts";
+import { REGIONS_PER_PAGE, type StagedTag, testRegion } from "../../src/format/region_map.ts";
 import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
 import { MemoryStore } from "../support/memory_store.ts";
 import type { SimDrive } from "./sim_drive.ts";
@@ -25,6 +25,8 @@ export class Oracle {
   /** A hash of each published checkpoint's image. */
   readonly #images = new Map<number, number>();
   #lastCno = 0;
+  /** Regions that were found staged after a crash. */
+  stagedRegions = 0;
   /** The daemon that holds the replica. */
   #holder = 0;
 
@@ -103,26 +105,44 @@ export class Oracle {
 
   /**
    * After a crash: wherever the primary differs from the newest checkpoint, its map says so - unless
-   * its superblock already asks for everything.
+   * its superblock already asks for everything. What the staged map names is in the staged segments.
    */
   async judgeDivergence(service: SimService): Promise<void> {
     const disk = this.#drive.still();
     const { superblock, layout } = await PrimaryMetadata.load(disk);
-    if (superblock.state !== "active" && superblock.state !== "clean") return;
-    const map = await readDirtyMap(disk, layout, superblock.uuid);
-    const image = await this.#headImage(service);
-    const shown = readStamps(image, "the replica");
+    const { state, uuid } = superblock;
+    const isWhole = state !== "active" && state !== "clean";
+    const dirty = await readDirtyMap(disk, layout, uuid);
+    const staged = await readKeptMap(disk, layout, { uuid, map: "staged" });
+    const tags = staged.pages.flatMap(({ staged }) =>
+      staged?.baseCno === this.#lastCno ? [staged] : []
+    );
+    const chain = tags.toSorted((a, b) => a.segmentId - b.segmentId).at(-1);
+    const head = readStamps(await this.#headImage(service), "the replica");
+    const tail = chain && readStamps(
+      await this.#imageOf(stagedStore(service, chain), { cno: 0, what: "what is staged" }),
+      "what is staged",
+    );
     const held = this.#drive.stamps();
     for (let region = 0; region < layout.regionCount; region++) {
-      const page = map.pages[Math.floor(region / REGIONS_PER_PAGE)];
-      if (testRegion(page.bits, region % REGIONS_PER_PAGE)) continue;
+      const page = Math.floor(region / REGIONS_PER_PAGE);
+      const at = region % REGIONS_PER_PAGE;
+      if (testRegion(dirty.pages[page].bits, at)) continue;
+      const { staged: tag, bits } = staged.pages[page];
+      const counts = tag?.baseCno === this.#lastCno && (!isWhole || tag.isWhole);
+      const isStaged = counts && testRegion(bits, at);
+      if (isStaged) this.stagedRegions++;
+      else if (isWhole) continue;
+      const shown = isStaged && tail ? tail : head;
       const [start, length] = regionRange(layout, region);
       const end = (start + length) / SECTOR;
       for (let sector = start / SECTOR; sector < end; sector++) {
         if (shown[sector] === held[sector]) continue;
         violated(
-          `promise 5: region ${region} counts as clean (${superblock.state}), but sector ${sector} ` +
-            `is ${shown[sector]} on the replica and ${held[sector]} on the primary`,
+          `promise 5: region ${region} counts as ${
+            isStaged ? "staged" : "clean"
+          } (${state}), but ` +
+            `sector ${sector} is ${shown[sector]} there and ${held[sector]} on the primary`,
         );
       }
     }
@@ -155,17 +175,37 @@ export class Oracle {
     this.#trace.addBytes(image);
   }
 
-  async #image(service: SimService, cno: number): Promise<Uint8Array> {
+  #image(service: SimService, cno: number): Promise<Uint8Array> {
     const store = new MemoryStore({ objects: service.objects });
+    return this.#imageOf(store, { cno, what: `checkpoint ${cno}` });
+  }
+
+  async #imageOf(
+    store: MemoryStore,
+    { cno, what }: { cno: number; what: string },
+  ): Promise<Uint8Array> {
     const image = new Uint8Array(this.#drive.deviceSizeBytes);
     try {
       const reader = await HyperfileReader.open(store, { cno });
       await reader.read(0, image);
     } catch (error) {
-      violated(`promise 3: checkpoint ${cno} cannot be read: ${error}`);
+      violated(`promise 3: ${what} cannot be read: ${error}`);
     }
     return image;
   }
+}
+
+/** The store as it would look with what is staged published. */
+function stagedStore({ objects }: SimService, { segmentId }: StagedTag): MemoryStore {
+  const segment = objects.get(segmentKey(segmentId));
+  const head = objects.get(INODE_KEY);
+  if (segment === undefined || head === undefined) {
+    violated(`segment ${segmentId} is staged no more`);
+  }
+  const inode = decodeInode(segment.bytes.slice(-InodeRecord.size), "what is staged");
+  // No checkpoint of its own: its segment does not carry this inode.
+  const bytes = InodeRecord.toBytes({ ...inode, lastCno: segmentId, lastSeq: segmentId + 1 });
+  return new MemoryStore({ objects: new Map([...objects, [INODE_KEY, { ...head, bytes }]]) });
 }
 
 function hashOf(bytes: Uint8Array): number {

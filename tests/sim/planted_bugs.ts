@@ -8,7 +8,7 @@ import type { ObjectStore } from "../../src/replica/object_store.ts";
 import { type Collected, Collector } from "../../src/replicator/collector.ts";
 import { Committer } from "../../src/replicator/committer.ts";
 import type { ReplicatorRoomOptions } from "../../src/replicator/room_options.ts";
-import { IntentCleaner } from "../../src/replicator/intent_cleaner.ts";
+import { type Coverage, IntentCleaner } from "../../src/replicator/intent_cleaner.ts";
 import { History } from "../../src/shared/history.ts";
 import { IntentMap } from "../../src/shared/intent_map.ts";
 import { IntervalLock } from "../../src/shared/interval_lock.ts";
@@ -175,8 +175,8 @@ class ClearBeforeCommit extends Bugs {
     const { step } = IntentCleaner.prototype;
     const head = () => this.#pool?.head() ?? 0;
     return replace(IntentCleaner.prototype, {
-      step(this: IntentCleaner) {
-        return step.call(this, { publishedPosition: head() });
+      step(this: IntentCleaner, coverage: Coverage) {
+        return step.call(this, { ...coverage, committedPosition: head() });
       },
     });
   }

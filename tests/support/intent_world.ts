@@ -132,6 +132,8 @@ export class IntentWorld {
       views: this.views,
       disk: this.disk,
       place,
+      staged: null,
+      copying: () => [],
       clock: this.#clock,
       wakeQueues: () => this.#doorbells.ringAll(),
       onTrouble: () => {},
@@ -303,8 +305,13 @@ export class IntentWorld {
     } else if (!this.#cleaning) {
       this.#clock.advance(this.#random.below(1500));
       this.#cleaning = true;
-      const publishedPosition = this.#published;
-      void this.#cleaner.step({ publishedPosition }).finally(() => this.#cleaning = false);
+      const coverage = {
+        committedPosition: this.#published,
+        wholeCopy: 0,
+        chain: null,
+        isDamaged: false,
+      };
+      void this.#cleaner.step(coverage).finally(() => this.#cleaning = false);
     }
   }
 

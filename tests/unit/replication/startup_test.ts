@@ -49,6 +49,7 @@ Deno.test("decideStartup() attaches, copies forward or refuses, and never revers
       replicaCommitIsOwn,
       dirtyRegions,
       skipInitialSync,
+      staged: null,
     };
     assertEquals(decideStartup({ ...facts, force: false }).action, action, row.join(" "));
     const forced = action === "refuse" ? "forward-full" : action;
@@ -58,4 +59,42 @@ Deno.test("decideStartup() attaches, copies forward or refuses, and never revers
       `${row.join(" ")} forced`,
     );
   }
+});
+
+Deno.test("decideStartup() goes on with what is staged, where it is what the state asks for", () => {
+  const facts = {
+    primaryCno: 7,
+    replicaCno: 7,
+    replicaCommitIsOwn: true,
+    skipInitialSync: false,
+    force: false,
+  };
+  // Primary state, dirty regions, what is staged; and what follows.
+  const rows: readonly [PrimaryState, number, "part" | "whole" | null, string, boolean][] = [
+    ["active", 2, "part", "forward-part", true],
+    ["active", 2, "whole", "forward-part", true],
+    // All is staged: it still has to be published.
+    ["active", 0, "part", "forward-part", true],
+    ["active", 2, null, "forward-part", false],
+    ["clean", 0, "part", "forward-part", true],
+    ["formatted", 0, "whole", "forward-full", true],
+    ["formatted", 0, "part", "forward-full", false],
+    ["diverged", 2, "whole", "forward-full", true],
+    ["diverged", 2, "part", "forward-full", false],
+    ["diverged", 2, null, "forward-full", false],
+  ];
+  for (const [primaryState, dirtyRegions, staged, action, resumes] of rows) {
+    const decision = decideStartup({ ...facts, primaryState, dirtyRegions, staged });
+    const outcome = [decision.action, "resumes" in decision && decision.resumes];
+    assertEquals(outcome, [action, resumes], `${primaryState} ${staged}`);
+  }
+  // A replica that is not this primary's is never gone on with.
+  const foreign = {
+    ...facts,
+    primaryState: "active",
+    replicaCno: 9,
+    replicaCommitIsOwn: false,
+  } as const;
+  const forced = decideStartup({ ...foreign, dirtyRegions: 1, staged: "whole", force: true });
+  assertEquals([forced.action, "resumes" in forced && forced.resumes], ["forward-full", false]);
 });

@@ -1,148 +1,21 @@
 // Attaching, cut short at every request to the store and at every operation of the primary, and tried
 // again: what a start decides never depends on where the one before was cut.
 
-import { ReplicaError } from "../../../src/base/errors.ts";
-import { systemClock } from "../../../src/base/clock.ts";
-import { newUuid } from "../../../src/base/uuid.ts";
-import { MiB } from "../../../src/base/units.ts";
-import { encodeDeviceCard } from "../../../src/format/device_card.ts";
-import { primaryLayout } from "../../../src/format/primary_layout.ts";
-import type { PrimaryState } from "../../../src/format/superblock.ts";
-import { UnfinishedFormat } from "../../../src/primary/format_metadata.ts";
 import { PrimaryMetadata } from "../../../src/primary/metadata.ts";
-import { HyperfileWriter } from "../../../src/replica/hyperfile_writer.ts";
-import {
-  type Attached,
-  type AttachOptions,
-  attachReplica,
-} from "../../../src/replicator/attach.ts";
 import { assert, assertEquals } from "../../support/assert.ts";
+import {
+  AT,
+  attach,
+  copyOf,
+  cutEverywhere,
+  decisionOf,
+  formatted,
+  live,
+  type Place,
+  SIZE,
+} from "../../support/attach_place.ts";
 import { batchOf, filled } from "../../support/batches.ts";
 import { FailingDisk } from "../../support/failing_disk.ts";
-import { TracedStore } from "../../support/traced_store.ts";
-
-const SIZE = 4 * MiB;
-const DEVICE = {
-  uuid: "6f1d2c1e-8a0b-4c55-9d0e-2f7f4a1b3c4d",
-  regionBytes: MiB,
-  metaBlockBytes: 4096,
-  dataBlockBytes: 4096,
-  createdMs: 1,
-};
-const LAYOUT = primaryLayout({ ...DEVICE, primarySizeBytes: SIZE });
-const AT = { mtimeMs: 5 };
-
-type Wishes = Partial<Pick<AttachOptions, "takeOver" | "force" | "dirtyRegions">>;
-
-/** A primary and its replica, between the lives of a daemon. */
-interface Place {
-  disk: FailingDisk;
-  readonly store: TracedStore;
-}
-
-let pids = 0;
-
-async function formatted(): Promise<Place> {
-  const disk = new FailingDisk(SIZE);
-  const card = { ...DEVICE, deviceSizeBytes: LAYOUT.deviceSizeBytes };
-  const unfinished = await UnfinishedFormat.begin(disk, LAYOUT, {
-    ...card,
-    sequence: 1,
-    primarySizeBytes: SIZE,
-    state: "formatting",
-    writtenMs: 1,
-    claim: null,
-    hasStagedMap: true,
-    replicaRoot: "memory:///",
-  });
-  await unfinished.finish(2);
-  const store = new TracedStore();
-  store.set("device.json", encodeDeviceCard(card));
-  (await HyperfileWriter.create(store, card)).close();
-  return { disk, store };
-}
-
-function copyOf({ disk, store }: Place): Place {
-  return { disk: new FailingDisk(SIZE, disk.pages()), store: store.clone() };
-}
-
-async function attach({ disk, store }: Place, wishes: Wishes = {}): Promise<Attached> {
-  const metadata = await PrimaryMetadata.load(disk);
-  const primaryState = metadata.superblock.state as Exclude<PrimaryState, "formatting">;
-  return await attachReplica(store, {
-    metadata,
-    primaryState,
-    dirtyRegions: 1,
-    skipInitialSync: false,
-    force: false,
-    takeOver: false,
-    process: { host: "db1", pid: ++pids, runs: () => false },
-    clock: { ...systemClock, sleep: () => new Promise(() => undefined) },
-    newId: newUuid,
-    nodeCacheBytes: 1 << 20,
-    signal: new AbortController().signal,
-    ...wishes,
-  });
-}
-
-/** What a start does: its action, or the kind of its error. */
-async function decisionOf(place: Place, wishes: Wishes = {}): Promise<string> {
-  try {
-    return (await attach(place, wishes)).startup.action;
-  } catch (error) {
-    if (error instanceof ReplicaError) return error.kind;
-    throw error;
-  }
-}
-
-/** A daemon's life: attaches, commits `count` checkpoints with their records, and leaves `state`. */
-async function live(
-  place: Place,
-  count: number,
-  state: "active" | "clean",
-  wishes: Wishes = {},
-): Promise<Attached> {
-  const attached = await attach(place, wishes);
-  const { writer, claim } = attached;
-  const metadata = await PrimaryMetadata.load(place.disk);
-  for (let i = 0; i < count; i++) {
-    const { cno } = await writer.commit(batchOf([[0, filled(writer.lastCno + 1)]]), AT);
-    await metadata.appendFlushLog({ cno, timeMs: 1, committedBytes: 1 });
-  }
-  await metadata.storeSuperblock({ state, writtenMs: 3 });
-  if (state === "clean") await claim.release();
-  return attached;
-}
-
-/** Cuts a start at every request and every operation; `check` judges a start of what is left. */
-async function cutEverywhere(
-  place: Place,
-  wishes: Wishes,
-  check: (left: Place, cut: string) => Promise<void>,
-): Promise<void> {
-  for (const effect of ["lost", "answer-lost"] as const) {
-    for (let nth = 0, done = false; !done; nth++) {
-      const world = copyOf(place);
-      done = true;
-      world.store.hook = (_, ordinal) => {
-        if (ordinal < nth) return undefined;
-        done = false;
-        return ordinal === nth ? effect : "lost";
-      };
-      await attach(world, wishes).catch(() => undefined);
-      world.store.hook = () => undefined;
-      await check(world, `${effect} at request ${nth}`);
-    }
-  }
-  for (let operation = 0, done = false; !done; operation++) {
-    const world = copyOf(place);
-    world.disk.faults = [{ kind: "power cut", atOperation: operation }];
-    await attach(world, wishes).catch(() => undefined);
-    done = world.disk.operations <= operation;
-    const left = { ...world, disk: world.disk.survivor(() => false) };
-    await check(left, `power cut at operation ${operation}`);
-  }
-}
 
 Deno.test("our own commit without its record is known after a start that was cut anywhere", async () => {
   const place = await formatted();

@@ -29,6 +29,8 @@ function newCleaner() {
       flush: () => call("flush"),
     },
     place: PLACE,
+    staged: null,
+    copying: () => [],
     clock,
     wakeQueues: () => calls.push("wake"),
     onTrouble: ({ message }) => troubles.push(message),
@@ -39,7 +41,8 @@ function newCleaner() {
   async function steps(count: number): Promise<string[]> {
     for (let n = 0; n < count; n++) {
       clock.advance(GENERATION_MS);
-      await cleaner.step({ publishedPosition: pool.tail() });
+      const committedPosition = pool.tail();
+      await cleaner.step({ committedPosition, wholeCopy: 0, chain: null, isDamaged: false });
     }
     return calls.splice(0);
   }

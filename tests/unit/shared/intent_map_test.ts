@@ -3,8 +3,11 @@ import { atEveryOperation } from "../../support/preemption.ts";
 import { twoGates } from "../../support/two_gates.ts";
 import { PAGE_BYTES } from "../../../src/format/sealed_page.ts";
 import type { IntentMap } from "../../../src/shared/intent_map.ts";
+import { INTENT_PAGE_WORDS } from "../../../src/shared/layout.ts";
 
 const REGION = 7;
+/** Every region of both pages. */
+const ALL = new Int32Array(2 * INTENT_PAGE_WORDS).fill(-1);
 
 /** A region that is named, and that nobody has touched in this generation. */
 function namedRegion() {
@@ -23,14 +26,14 @@ function enters(map: IntentMap, qid: number): boolean {
 
 Deno.test("a mark that is taken off stops a change, or the change stops that, at whatever moment", async () => {
   const others: Record<string, (map: IntentMap) => void> = {
-    clear: (map) => void map.clearUntouched(0),
+    clear: (map) => void map.clearUntouched(0, ALL),
     "clear, then another change": (map) => {
-      map.clearUntouched(0);
+      map.clearUntouched(0, ALL);
       enters(map, 1);
     },
     "another change, then clear": (map) => {
       enters(map, 1);
-      map.clearUntouched(0);
+      map.clearUntouched(0, ALL);
     },
   };
   for (const [what, meanwhile] of Object.entries(others)) {
@@ -42,7 +45,7 @@ Deno.test("a mark that is taken off stops a change, or the change stops that, at
     });
   }
   await atEveryOperation(namedRegion, {
-    body: ({ map }) => void map.clearUntouched(0),
+    body: ({ map }) => void map.clearUntouched(0, ALL),
     meanwhile: (world) => world.passed = enters(world.map, 0),
     check: ({ map, passed }, operation) =>
       assert(!passed || map.isDurable(REGION), `a change before operation ${operation}`),
