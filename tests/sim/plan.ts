@@ -11,6 +11,10 @@ export const UNIT_BYTES = 4096;
 
 /** Where the least is left to chance by the rest of a plan. */
 const INTENT_FAILPOINTS = FAILPOINTS.filter((name) => name.startsWith("intent."));
+const STAGED_FAILPOINTS = FAILPOINTS.filter((name) =>
+  name.startsWith("staged.") || name === "attach.before-resume"
+);
+const GIVE_UP_FAILPOINTS = FAILPOINTS.filter((name) => name.endsWith("-give-up"));
 
 /**
  * `kill`: the process dies; `cut`: the power goes; `lost`: its machine loses guest and drive, while the
@@ -70,11 +74,64 @@ export interface WorldPlan {
   readonly storeGarbageOneIn: number;
   /** One life in so many gets an order of the operator; 0: none. */
   readonly orderOneIn: number;
+  /** How long after what came before it an order is given, at most. */
+  readonly orderWithinMs: number;
   readonly outages: readonly Outage[];
   readonly ends: readonly End[];
 }
 
 export function drawPlan(random: Prng): WorldPlan {
+  const plan = drawAnyPlan(random);
+  return random.oneIn(4) ? withSlowCopies(plan, random) : plan;
+}
+
+/** A world in which a resync takes so long that it is cut short again and again. */
+function withSlowCopies(plan: WorldPlan, random: Prng): WorldPlan {
+  return {
+    ...plan,
+    deviceBlocks: plan.deviceBlocks + 64,
+    // Of the whole device, or of what a first life leaves dirty.
+    preset: plan.preset,
+    skipInitialSync: !plan.preset,
+    resyncRate: random.pick([32, 64, 128, 256]) * 1024,
+    intentGenerationMs: random.pick([0, 20, 100]),
+    orderOneIn: random.pick([0, 2]),
+    orderWithinMs: 2000,
+    storeLatencyMs: Math.min(plan.storeLatencyMs, 20),
+    ends: random.oneIn(3)
+      ? drawBrokenClaim(random)
+      : [...plan.ends, ...plan.ends].map((end) => random.oneIn(2) ? drawStagedEnd(random) : end),
+  };
+}
+
+/** Dead while a resync has staged regions. */
+function drawStagedEnd(random: Prng): End {
+  return {
+    kind: random.oneIn(2) ? "kill" : "cut",
+    failpoint: random.pick(STAGED_FAILPOINTS),
+    hit: 1 + random.below(3),
+    eventsLater: random.oneIn(2) ? 0 : random.below(200),
+    stopAfterMs: 300 + random.below(4000),
+  };
+}
+
+/** After that, dead in two starts in a row: then nobody can tell any more who has claimed the replica. */
+function drawBrokenClaim(random: Prng): readonly End[] {
+  const attach = (failpoint: Failpoint): End => {
+    const kind = random.oneIn(2) ? "kill" : "cut";
+    return { kind, failpoint, hit: 1, eventsLater: 0, stopAfterMs: 600 };
+  };
+  const giveUp = random.pick(GIVE_UP_FAILPOINTS);
+  return [
+    drawStagedEnd(random),
+    attach("attach.after-card"),
+    attach("attach.after-touch"),
+    attach(giveUp),
+    drawStagedEnd(random),
+  ];
+}
+
+function drawAnyPlan(random: Prng): WorldPlan {
   const ioBlocks = 1 + random.below(4);
   const deviceBlocks = 24 + random.below(random.oneIn(3) ? 200 : 64);
   const preset = random.oneIn(2);
@@ -101,6 +158,7 @@ export function drawPlan(random: Prng): WorldPlan {
     storeFailOneIn: random.pick([0, 0, 30, 8]),
     storeGarbageOneIn: random.oneIn(8) ? 100 : 0,
     orderOneIn: random.pick([0, 3]),
+    orderWithinMs: 400,
     outages: drawOutages(random),
     ends: Array.from({ length: 1 + random.below(4) }, () => drawEnds(random)).flat(),
   };
@@ -152,7 +210,7 @@ function drawEnd(random: Prng): End {
   const kind: Crash = random.oneIn(6) ? "lost" : random.oneIn(2) ? "kill" : "cut";
   if (draw < 5) {
     const failpoint = random.pick(random.oneIn(3) ? INTENT_FAILPOINTS : FAILPOINTS);
-    const often = /^(queue|commit|metadata|intent|resync)\./.test(failpoint);
+    const often = /^(queue|commit|metadata|intent|staged)\.|-read$/.test(failpoint);
     const hit = 1 + random.below(failpoint.startsWith("queue.") ? 200 : often ? 6 : 2);
     const eventsLater = random.oneIn(2) ? 0 : random.below(60);
     return { kind, failpoint, hit, eventsLater, stopAfterMs };

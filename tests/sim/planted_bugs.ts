@@ -19,18 +19,10 @@ import { UBLK_IO_OP_DISCARD } from "../../src/ublk/uapi.ts";
 import type { Failpoint } from "../../src/base/failpoints.ts";
 import type { End, WorldPlan } from "./plan.ts";
 import { Bugs } from "./bugs.ts";
+import { replace, withPut } from "./patch.ts";
+import { PLANTED_RESUME_BUGS } from "./planted_resume_bugs.ts";
 import type { SimDrive } from "./sim_drive.ts";
 import { SimQueue, type SimQueueOptions, type SimRequest } from "./sim_queue.ts";
-
-/** Replaces members of a prototype; gives what puts them back. */
-function replace<T extends object>(prototype: T, members: Partial<T>): () => void {
-  const before = Object.entries(Object.getOwnPropertyDescriptors(prototype))
-    .filter(([name]) => name in members);
-  Object.assign(prototype, members);
-  return () => {
-    for (const [name, property] of before) Object.defineProperty(prototype, name, property);
-  };
-}
 
 class NoIntervalLock extends Bugs {
   override patch(): () => void {
@@ -321,18 +313,6 @@ class ResyncHoldsNoLock extends Bugs {
   }
 }
 
-function withPut(store: ObjectStore, put: ObjectStore["put"]): ObjectStore {
-  return {
-    uri: store.uri,
-    head: (key, options) => store.head(key, options),
-    get: (key, options) => store.get(key, options),
-    put,
-    list: (options) => store.list(options),
-    delete: (key, options) => store.delete(key, options),
-    close: () => store.close(),
-  };
-}
-
 /** By name; for each a way to make one for a world. */
 export const PLANTED_BUGS: Readonly<Record<string, () => Bugs>> = {
   "no interval lock": () => new NoIntervalLock(),
@@ -353,4 +333,5 @@ export const PLANTED_BUGS: Readonly<Record<string, () => Bugs>> = {
   "metadata not flushed": () => new MetadataNotFlushed(),
   "attach after a crash": () => new AttachAfterCrash(),
   "wrong direction": () => new WrongDirection(),
+  ...PLANTED_RESUME_BUGS,
 };

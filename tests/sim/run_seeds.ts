@@ -11,6 +11,7 @@ export interface ShareResult {
   readonly events: number;
   readonly checkpoints: number;
   readonly crashes: number;
+  readonly staged: number;
   /** How often the daemon died at each failpoint. */
   readonly diedAt: Readonly<Record<string, number>>;
   readonly failures: readonly { readonly seed: number; readonly failure: string }[];
@@ -21,6 +22,7 @@ export const NOTHING: ShareResult = {
   events: 0,
   checkpoints: 0,
   crashes: 0,
+  staged: 0,
   diedAt: {},
   failures: [],
 };
@@ -75,6 +77,7 @@ export function added(a: ShareResult, b: ShareResult): ShareResult {
     events: a.events + b.events,
     checkpoints: a.checkpoints + b.checkpoints,
     crashes: a.crashes + b.crashes,
+    staged: a.staged + b.staged,
     diedAt: addedCounts(a.diedAt, b.diedAt),
     failures: [...a.failures, ...b.failures],
   };

@@ -14,12 +14,14 @@ const arena = new Arena();
 async function runShare({ first, count }: Share): Promise<ShareResult> {
   let sum = NOTHING;
   for (let seed = first; seed < first + count; seed++) {
-    const { events, checkpoints, crashes, diedAt, failure } = await runWorld(seed, { arena });
+    const { failure, diedAt, ...figures } = await runWorld(seed, { arena });
+    const { events, checkpoints, crashes, staged } = figures;
     sum = added(sum, {
       worlds: 1,
       events,
       checkpoints,
       crashes,
+      staged,
       diedAt: Object.fromEntries(diedAt.map((name) => [name, 1])),
       failures: failure === null ? [] : [{ seed, failure }],
     });

@@ -30,6 +30,8 @@ export interface WorldFigures {
   readonly events: number;
   readonly checkpoints: number;
   readonly crashes: number;
+  /** Regions that crashes left staged. */
+  readonly staged: number;
   /** The failpoints at which the daemon died. */
   readonly diedAt: readonly Failpoint[];
 }
@@ -118,6 +120,7 @@ export class World {
       events: this.#scheduler.fired,
       checkpoints: this.#oracle.checkpoints,
       crashes: this.#crashes,
+      staged: this.#oracle.stagedRegions,
       diedAt: this.#diedAt,
     };
   }
@@ -209,7 +212,7 @@ export class World {
   #orderAround(daemon: SimDaemon): void {
     let afterMs = 0;
     for (const order of this.#random.pick(ORDERS)) {
-      afterMs += this.#random.below(400);
+      afterMs += this.#random.below(this.#plan.orderWithinMs);
       this.#scheduler.after(afterMs, this.#process, () => {
         this.#trace.add("order", order);
         daemon.order(order);
