@@ -47,7 +47,7 @@ export interface CommitterOptions {
   readonly signal: AbortSignal;
   /** A step failed and is tried again. */
   readonly onRetry: (error: ReplicaError) => void;
-  /** A step that had failed has worked. */
+  /** A step has worked: what failed before it, here or in the store's own retries, has healed. */
   readonly onHealed: () => void;
   /** Units became free. */
   readonly onRoom: () => void;
@@ -79,19 +79,17 @@ export class Committer {
   /** Runs a step, however often it takes. */
   async #persist<T>(healing: ErrorKind, step: () => Promise<T>): Promise<T> {
     const { clock, random, signal, counters, onRetry, onHealed } = this.#options;
-    let failed = false;
     const result = await untilDone({
       clock,
       random,
       signal,
       heals: (error) => error.kind === healing,
       onRetry(error) {
-        failed = true;
         counters[COUNTER.commitErrors]++;
         onRetry(error);
       },
     }, step);
-    if (failed) onHealed();
+    onHealed();
     return result;
   }
 
