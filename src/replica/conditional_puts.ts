@@ -8,6 +8,8 @@ import { mayHaveTakenEffect } from "./store_error.ts";
 
 /** A store that ignores conditions; `context.unsafe` tells it from other errors. */
 const UNSAFE = { unsafe: true } as const;
+/** It refuses a put whose condition holds; so does one that had the same put before, by a proxy. */
+const REFUSES = { ...UNSAFE, refuses: true } as const;
 const ATTEMPTS = 3;
 const FIRST = new TextEncoder().encode("conditional write probe: first\n");
 const SECOND = new TextEncoder().encode("conditional write probe: second\n");
@@ -25,10 +27,10 @@ export async function probeConditionalPuts(
       await probeOnce(store, options);
       return;
     } catch (error) {
-      // A lost answer says nothing about the store: ask again under another name.
-      const again = error instanceof ReplicaError && error.kind === "unavailable" &&
-        mayHaveTakenEffect(error) && attempt < ATTEMPTS;
-      if (!again) throw error;
+      // A lost answer says nothing about the store, one refusal little: ask again under another name.
+      if (!(error instanceof ReplicaError) || attempt === ATTEMPTS) throw error;
+      const isLost = error.kind === "unavailable" && mayHaveTakenEffect(error);
+      if (!isLost && error.context.refuses !== true) throw error;
     }
   }
 }
@@ -87,7 +89,7 @@ function etagOf(store: ObjectStore, result: PutResult): string {
     "data",
     `Cannot use ${store.uri}: it refuses a write whose condition holds`,
     {
-      context: UNSAFE,
+      context: REFUSES,
       hint:
         "Use a store with conditional writes, or check what stands between it and this machine.",
     },

@@ -7,7 +7,8 @@
 // - Everything else may be repeated: reads, lists (resumed after the last key), deletes, plain puts.
 // - Nothing is tried again after `usage`, `data`, `fenced` or `closed`.
 //
-// Callers: open.ts; the policy is the caller's: one-shot commands give up, the daemon never does.
+// Callers: open.ts; the policy is the caller's: one-shot commands give up, so does a daemon that starts
+// with its first look, and never after that.
 
 import { type BackoffLimits, backoffMs } from "../base/backoff.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
@@ -28,9 +29,12 @@ export interface RetryPolicy {
   /** No new try starts later than this after the call began. */
   readonly maxElapsedMs: number;
   readonly backoff: BackoffLimits;
-  /** Whether to wait for somebody to repair what waiting alone does not heal (keys, space). */
-  readonly waitForOperator: boolean;
-  /** How often "there is no such object" is heard before it is believed: gateways say it in passing. */
+  /**
+   * How often a refusal is heard that waiting alone does not heal (keys, permissions, space) before it
+   * is believed: some pass, as while credentials are renewed. Infinity: somebody will repair it.
+   */
+  readonly operatorAnswers: number;
+  /** The same of "there is no such object": gateways say it in passing. */
   readonly absentAnswers: number;
 }
 
@@ -38,15 +42,26 @@ export interface RetryPolicy {
 export const ONE_SHOT_RETRY: RetryPolicy = {
   maxElapsedMs: 30_000,
   backoff: { firstMs: 200, capMs: 5_000 },
-  waitForOperator: false,
+  operatorAnswers: 1,
   absentAnswers: 1,
+};
+
+/**
+ * For a daemon's first look at its replica: a wrong address fails the start soon, but nothing that passes
+ * does. One request that hangs (S3: for 30 s) leaves time for another.
+ */
+export const START_RETRY: RetryPolicy = {
+  ...ONE_SHOT_RETRY,
+  maxElapsedMs: 45_000,
+  operatorAnswers: 3,
+  absentAnswers: 3,
 };
 
 /** For the replicator of a running device: for as long as the pool or the dirty map can carry it. */
 export const DAEMON_RETRY: RetryPolicy = {
   maxElapsedMs: Infinity,
   backoff: { firstMs: 200, capMs: 30_000 },
-  waitForOperator: true,
+  operatorAnswers: Infinity,
   absentAnswers: 3,
 };
 
@@ -184,7 +199,8 @@ export class RetryStore implements ObjectStore {
       } catch (error) {
         const elapsedMs = this.#clock.nowMs() - startMs;
         const delayMs = this.#delayMs(error, attempts);
-        if (!this.#mayRetry(error, call, elapsedMs + delayMs)) throw error;
+        if (!this.#mayRetry(error, call, attempts)) throw error;
+        if (elapsedMs + delayMs > this.#policy.maxElapsedMs) throw error;
         const { verb, key } = call;
         failed = { type: "retry", verb, key, attempts, delayMs, elapsedMs, error };
         this.#onEvent(failed);
@@ -193,11 +209,11 @@ export class RetryStore implements ObjectStore {
     }
   }
 
-  #mayRetry(error: unknown, call: Call, untilMs: number): error is ReplicaError {
-    if (!(error instanceof ReplicaError) || error.kind !== "unavailable") return false;
+  #mayRetry(error: unknown, call: Call, attempts: number): error is ReplicaError {
+    if (!(error instanceof ReplicaError)) return false;
+    if (error.kind !== "unavailable") return false;
     if (!call.repeatable && mayHaveTakenEffect(error)) return false;
-    if (needsOperator(error) && !this.#policy.waitForOperator) return false;
-    return untilMs <= this.#policy.maxElapsedMs;
+    return !needsOperator(error) || attempts < this.#policy.operatorAnswers;
   }
 
   #delayMs(error: unknown, attempts: number): number {

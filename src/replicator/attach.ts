@@ -1,7 +1,7 @@
 // Attaching a replica, up to its writer: look, decide, claim, open. Changes nothing on the replica
 // before it is known to be this primary's and free to be claimed.
 //
-//   look     card, newest checkpoint: refuse early, with the patience of a command, reading only
+//   look     card, newest checkpoint: refuse early, with patience for what passes only, reading only
 //   claim    src/replica/claim.ts: from here on nobody else publishes
 //   decide   once more, on what the claim has left behind, and on what a resync had staged
 //   open     the writer: our own last commit, cut short by a crash, is adopted

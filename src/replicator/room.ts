@@ -17,7 +17,7 @@ import type { ReplicaClaim } from "../replica/claim.ts";
 import type { HyperfileWriter } from "../replica/hyperfile_writer.ts";
 import type { ObjectStore } from "../replica/object_store.ts";
 import { probeStore } from "../replica/conditional_puts.ts";
-import { DAEMON_RETRY, ONE_SHOT_RETRY, type RetryEvent } from "../replica/retry_store.ts";
+import { DAEMON_RETRY, type RetryEvent, START_RETRY } from "../replica/retry_store.ts";
 import { UnsafeStore } from "../replica/unsafe_store.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
 import type { Mode } from "../replication/mode.ts";
@@ -95,7 +95,7 @@ export class ReplicatorRoom {
 
   /**
    * Opens both sides, claims the replica and marks what is stale. Rejects with what the operator has
-   * to know. A wrong address fails the start: the first look has the patience of a command.
+   * to know. A wrong address fails the start: the first look is not patient for ever.
    */
   async open(): Promise<ReplicatorReady> {
     this.#primary = await this.#system.openPrimary();
@@ -290,7 +290,7 @@ export class ReplicatorRoom {
 
   /** Runs `body` on a store that gives up soon. */
   async #withStore<T>(access: "read" | "write", body: (store: ObjectStore) => Promise<T>) {
-    const store = await this.#system.openStore({ access, retry: ONE_SHOT_RETRY });
+    const store = await this.#system.openStore({ access, retry: START_RETRY });
     try {
       return await body(store);
     } finally {

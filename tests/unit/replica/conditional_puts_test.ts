@@ -72,3 +72,32 @@ Deno.test("probeConditionalPuts() asks again when an answer was lost", async () 
     await assertRejects(() => probeConditionalPuts(store), ReplicaError, fault);
   }
 });
+
+/** Refuses every put until so many were made, whatever their conditions. */
+class RefusingForNow extends MemoryStore {
+  #left: number;
+
+  constructor(puts: number) {
+    super();
+    this.#left = puts;
+  }
+
+  override put(
+    key: string,
+    chunks: readonly Uint8Array[],
+    options: { condition?: PutCondition } = {},
+  ): Promise<PutResult> {
+    if (this.#left-- > 0) return Promise.resolve({ stored: false });
+    return super.put(key, chunks, options);
+  }
+}
+
+// A proxy that repeats a put by itself makes the store refuse the second: a start failed for that.
+Deno.test("probeConditionalPuts() asks again when a put is refused although its condition holds", async () => {
+  const once = new RefusingForNow(1);
+  await probeConditionalPuts(once);
+  assertEquals(once.objects.size, 0);
+  const always = new RefusingForNow(Infinity);
+  await assertRejects(() => probeConditionalPuts(always), ReplicaError, "condition holds");
+  assertEquals((await probeStore(always))?.kind, "data");
+});

@@ -7,6 +7,7 @@ import {
   type RetryEvent,
   type RetryPolicy,
   RetryStore,
+  START_RETRY,
 } from "../../../src/replica/retry_store.ts";
 import { assert, assertEquals, assertRejects } from "../../support/assert.ts";
 import {
@@ -115,6 +116,19 @@ Deno.test("RetryStore asks again before a daemon believes that an object is gone
   const daemon = setUp(() => null);
   assertEquals(await daemon.store.get("inode"), null);
   assertEquals(daemon.failing.calls.length, DAEMON_RETRY.absentAnswers);
+});
+
+Deno.test("RetryStore lets a daemon start although the store refuses or forgets in passing", async () => {
+  for (const fault of ["forbidden"] as const) {
+    const passing = setUp(first(2, fault), START_RETRY);
+    assert((await passing.store.put("inode", BODY)).stored);
+    const lasting = setUp(() => fault, START_RETRY);
+    await assertRejects(() => lasting.store.get("inode"), ReplicaError, fault);
+    assert(lasting.clock.nowMs() < 1000, `it is told after ${lasting.clock.nowMs()} ms`);
+  }
+  const absent = setUp(() => null, START_RETRY);
+  assertEquals(await absent.store.get("inode"), null);
+  assertEquals(absent.failing.calls.length, START_RETRY.absentAnswers);
 });
 
 Deno.test("RetryStore does not repeat what can't get better", async () => {
