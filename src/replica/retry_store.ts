@@ -5,7 +5,8 @@
 // - A put under a condition is sent again only after a failure that is known to have had no effect.
 //   Otherwise its outcome is unknown and the error goes to the caller, who finds out by reading.
 // - Everything else may be repeated: reads, lists (resumed after the last key), deletes, plain puts.
-// - Nothing is tried again after `usage`, `data`, `fenced` or `closed`.
+// - Nothing is tried again after `usage`, `data`, `fenced` or `closed`, but for refusals of the store that
+//   somebody can lift: a redirection or a "not implemented" in passing must not end replication (R19).
 //
 // Callers: open.ts; the policy is the caller's: one-shot commands give up, so does a daemon that starts
 // with its first look, and never after that.
@@ -211,7 +212,7 @@ export class RetryStore implements ObjectStore {
 
   #mayRetry(error: unknown, call: Call, attempts: number): error is ReplicaError {
     if (!(error instanceof ReplicaError)) return false;
-    if (error.kind !== "unavailable") return false;
+    if (error.kind !== "unavailable" && !needsOperator(error)) return false;
     if (!call.repeatable && mayHaveTakenEffect(error)) return false;
     return !needsOperator(error) || attempts < this.#policy.operatorAnswers;
   }

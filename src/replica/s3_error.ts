@@ -138,7 +138,8 @@ function wrong(facts: Facts, reason: string, hint: string): ReplicaError {
   return usageError(`Cannot ${call.verb} ${call.object}: ${reason}`, {
     hint,
     cause,
-    context: { code, status, effect: "none" },
+    // What the store answers may be another thing tomorrow: a daemon that was attached waits.
+    context: { code, status, effect: "none", operator: status !== undefined },
   });
 }
 

@@ -1,7 +1,7 @@
 // An object store with bad days: any other store, and a plan that says what goes wrong with which
 // call. For tests and simulators above the stores; the network's own faults are fault_proxy.ts.
 
-import { ReplicaError } from "../../src/base/errors.ts";
+import { ReplicaError, usageError } from "../../src/base/errors.ts";
 import type {
   ByteRange,
   ObjectBody,
@@ -34,6 +34,8 @@ export type StoreFault =
   | "lost-after"
   /** Permissions: does not heal by waiting. */
   | "forbidden"
+  /** The store is the wrong one: another region, no conditions. */
+  | "not-implemented"
   /** The store answered nonsense. */
   | "garbage"
   /** No answer until the caller's signal is aborted. */
@@ -142,6 +144,8 @@ function failure(fault: Exclude<StoreFault, object>, call: StoreCall, uri: strin
         effect: "none",
         operator: true,
       });
+    case "not-implemented":
+      return usageError(message, { context: { status: 501, effect: "none", operator: true } });
     case "garbage":
       return new ReplicaError("data", message, { context: { effect: "unknown" } });
     case "hang":

@@ -118,8 +118,17 @@ Deno.test("RetryStore asks again before a daemon believes that an object is gone
   assertEquals(daemon.failing.calls.length, DAEMON_RETRY.absentAnswers);
 });
 
+// A redirection (307) or a 501 of a gateway in passing ended the replication of a running device for good.
+Deno.test("RetryStore waits until a store that a daemon was attached to is the right one again", async () => {
+  const command = setUp(() => "not-implemented", ONE_SHOT_RETRY);
+  await assertRejects(() => command.store.put("1", BODY, ABSENT), ReplicaError, "implemented");
+  assertEquals(command.failing.calls.length, 1);
+  const daemon = setUp(first(100, "not-implemented"));
+  assert((await daemon.store.put("1", BODY, ABSENT)).stored);
+});
+
 Deno.test("RetryStore lets a daemon start although the store refuses or forgets in passing", async () => {
-  for (const fault of ["forbidden"] as const) {
+  for (const fault of ["forbidden", "not-implemented"] as const) {
     const passing = setUp(first(2, fault), START_RETRY);
     assert((await passing.store.put("inode", BODY)).stored);
     const lasting = setUp(() => fault, START_RETRY);

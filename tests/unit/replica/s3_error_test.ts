@@ -1,7 +1,7 @@
 // The words for what the SDK and node throw; the whole way is in tests/fault/.
 
 import { s3Error } from "../../../src/replica/s3_error.ts";
-import { mayHaveTakenEffect } from "../../../src/replica/store_error.ts";
+import { mayHaveTakenEffect, needsOperator } from "../../../src/replica/store_error.ts";
 import { assert, assertEquals } from "../../support/assert.ts";
 
 const CALL = {
@@ -60,4 +60,11 @@ Deno.test("s3Error() asks for a region or an endpoint where neither is known", (
   const error = s3Error(thrown({ name: "Error", message: "Region is missing" }), CALL);
   assertEquals(error.kind, "usage");
   assert(error.hint?.includes("AWS_REGION"));
+});
+
+Deno.test("s3Error() leaves a store that is the wrong one to the operator, who may change it", () => {
+  for (const [name, status] of [["TemporaryRedirect", 307], ["NotImplemented", 501]] as const) {
+    const error = s3Error(thrown({ name, status }), CALL);
+    assertEquals([error.kind, needsOperator(error)], ["usage", true]);
+  }
 });
