@@ -5,6 +5,7 @@
 import { usageError } from "./base/errors.ts";
 import { formatSize, GiB, isPowerOfTwo, KiB, MiB, SECTOR, TiB } from "./base/units.ts";
 import { parseUuid } from "./base/uuid.ts";
+import { checkRegionBytes } from "./format/primary_layout.ts";
 import { resolveS3Settings, type S3Config } from "./replica/s3_settings.ts";
 import { lastComponent, parseReplicaUri, type ReplicaLocation } from "./replica/replica_uri.ts";
 
@@ -22,8 +23,6 @@ export const LIMITS = {
   blockBytesMax: 4 * KiB,
   deviceBytesMin: 1 * MiB,
   deviceBytesMax: 64 * TiB,
-  regionBytesMin: 64 * KiB,
-  regionBytesMax: 1 * GiB,
   poolBytesMin: 1 * MiB,
   /** Pool and request buffers together: one shared memory, of which V8 allows 16 GiB. */
   memoryBytesMax: 15 * GiB,
@@ -154,7 +153,7 @@ export function deviceConfig(settings: DeviceSettings): DeviceConfig {
   checkBlockSizes(settings);
   checkDeviceSize(settings.deviceSizeBytes);
   checkSocketPath(settings.unixSocket);
-  const target = targetConfig(settings.target);
+  const target = targetConfig(settings);
   checkMemory(settings, target);
   return freeze({
     number: settings.number,
@@ -171,14 +170,17 @@ export function deviceConfig(settings: DeviceSettings): DeviceConfig {
   });
 }
 
-function targetConfig(target: DeviceSettings["target"]): TargetConfig {
+function targetConfig({ target, logicalBlockBytes }: DeviceSettings): TargetConfig {
   if (target.type === "null") return { type: "null" };
   if (target.type === "loop") return { ...target };
   const uuid = parseUuid(target.uuid, "--uuid");
   const replica = parseReplicaUri(target.replicaUri, "--replica");
   checkReplica(replica, uuid);
   checkS3(replica, target.s3);
-  checkRegionSize(target.regionBytes);
+  // What the primary's own logical blocks ask for is checked where it is open.
+  if (target.regionBytes !== undefined) {
+    checkRegionBytes(target.regionBytes, logicalBlockBytes ?? SECTOR);
+  }
   checkPoolSize(target.poolBytes);
   const recoverConcurrency = target.recoverConcurrency ?? 1;
   checkRange("--recover-concurrency", recoverConcurrency, 1, LIMITS.recoverConcurrency);
@@ -262,12 +264,6 @@ function checkDeviceSize(bytes: number | undefined): void {
   if (bytes === undefined) return;
   checkSize("--device-size", bytes, LIMITS.deviceBytesMin, LIMITS.deviceBytesMax);
   checkMultiple("--device-size", bytes, ALIGNMENT);
-}
-
-function checkRegionSize(bytes: number | undefined): void {
-  if (bytes === undefined) return;
-  checkSize("--region-size", bytes, LIMITS.regionBytesMin, LIMITS.regionBytesMax);
-  checkMultiple("--region-size", bytes, ALIGNMENT);
 }
 
 function checkPoolSize(bytes: number): void {

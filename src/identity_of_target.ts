@@ -1,11 +1,11 @@
 // Whether a primary is the device that the command line names. Nothing is changed before that is known.
 
 import { usageError } from "./base/errors.ts";
-import { formatSize } from "./base/units.ts";
+import { exactSize } from "./base/units.ts";
 import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
 import type { Superblock } from "./format/superblock.ts";
 
-/** Refuses a primary that is not the device that the command line names. */
+/** Refuses a primary that is not the device that the command line names, or does not fit its options. */
 export function checkIdentity(
   config: DeviceConfig,
   target: ReplicaTargetConfig,
@@ -24,9 +24,28 @@ export function checkIdentity(
   for (const [name, value, formatted] of given) {
     if (value === null || value === formatted) continue;
     throw usageError(
-      `Cannot use ${name} ${formatSize(value)}: the primary was formatted with ` +
-        formatSize(formatted),
+      `Cannot use ${name} ${exactSize(value)}: the primary was formatted with ` +
+        exactSize(formatted),
       { hint: `Leave ${name} out: format has stored it.` },
     );
   }
+}
+
+/** Regions consist of whole logical blocks, of the primary's or of greater ones that were asked for. */
+export function checkLogicalBlock(
+  config: DeviceConfig,
+  { regionBytes }: Superblock,
+  primaryBlockBytes: number,
+): void {
+  const logicalBlockBytes = Math.max(config.logicalBlockBytes ?? 0, primaryBlockBytes);
+  if (regionBytes % logicalBlockBytes === 0) return;
+  throw usageError(
+    `Cannot use logical blocks of ${logicalBlockBytes} bytes: the primary was formatted with ` +
+      `regions of ${exactSize(regionBytes)}, no multiple of that`,
+    {
+      hint: regionBytes % primaryBlockBytes === 0
+        ? "Give a smaller --logical-block-size, or leave it out."
+        : "The primary's own blocks are that large: format it again with another --region-size.",
+    },
+  );
 }

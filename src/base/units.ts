@@ -40,6 +40,11 @@ export function formatSize(bytes: number): string {
   return `${bytes}B`;
 }
 
+/** "1.5GiB (1610612736 bytes)" */
+export function exactSize(bytes: number): string {
+  return bytes < KiB ? `${bytes} bytes` : `${formatSize(bytes)} (${bytes} bytes)`;
+}
+
 /** Greatest multiple of `alignment` (any positive integer) that is not above `value`. */
 export function alignDown(value: number, alignment: number): number {
   return value - (value % alignment);

@@ -1,6 +1,6 @@
 // How a primary's metadata reads for people; programs get the report itself as JSON.
 
-import { formatSize } from "../base/units.ts";
+import { exactSize as exact, formatSize } from "../base/units.ts";
 import { BlockDevice } from "../primary/block_device.ts";
 import {
   inspectPrimary,
@@ -13,7 +13,7 @@ import { EXIT_CODES } from "../base/errors.ts";
 import type { StagedTag } from "../format/region_map.ts";
 import type { Superblock } from "../format/superblock.ts";
 import type { Context } from "./context.ts";
-import { exactSize as exact, rowsText as indented, timeText } from "./rows.ts";
+import { rowsText as indented, timeText } from "./rows.ts";
 import { formatTable } from "./table.ts";
 
 /** Ranges of regions that are printed of a map; JSON has more. */

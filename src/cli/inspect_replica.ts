@@ -1,7 +1,7 @@
 // How the parts of a replica read for people; programs get the reports themselves as JSON.
 
 import { EXIT_CODES } from "../base/errors.ts";
-import { formatSize } from "../base/units.ts";
+import { exactSize, formatSize } from "../base/units.ts";
 import { holderText } from "../replica/claim_error.ts";
 import { inspectReplica, orphanNames, type ReplicaReport } from "../replica/inspect_replica.ts";
 import { inspectSegment, type SegmentReport } from "../replica/inspect_segment.ts";
@@ -14,7 +14,7 @@ import type { ReplicaView } from "./inspect.ts";
 import { hexText, inodeText, moreText, problemsText } from "./inspect_record_text.ts";
 import { treeText } from "./inspect_tree_text.ts";
 import { withReplica } from "./replica_access.ts";
-import { exactSize, rowsText, timeText } from "./rows.ts";
+import { rowsText, timeText } from "./rows.ts";
 import { formatTable } from "./table.ts";
 
 export interface InspectReplicaRequest {

@@ -1,6 +1,6 @@
 // How the tree of a checkpoint reads for people.
 
-import { formatSize } from "../base/units.ts";
+import { exactSize, formatSize } from "../base/units.ts";
 import type {
   LevelReport,
   SegmentSpace,
@@ -8,7 +8,7 @@ import type {
   TreeReport,
 } from "../replica/inspect_tree.ts";
 import { inodeText, moreText } from "./inspect_record_text.ts";
-import { exactSize, rowsText } from "./rows.ts";
+import { rowsText } from "./rows.ts";
 import { formatTable } from "./table.ts";
 
 export function treeText(report: TreeReport): string {

@@ -1,16 +1,9 @@
 // Named values, one a line, and how single values read: for what inspect prints.
 
-import { formatSize } from "../base/units.ts";
-
 /** Lines "name  value" with the values below each other. */
 export function rowsText(rows: readonly (readonly [string, string])[], indent: string): string {
   const width = Math.max(...rows.map(([name]) => name.length));
   return rows.map(([name, value]) => `${indent}${name.padEnd(width)}  ${value}\n`).join("");
-}
-
-/** "1.5GiB (1610612736 bytes)" */
-export function exactSize(bytes: number): string {
-  return bytes < 1024 ? `${bytes} bytes` : `${formatSize(bytes)} (${bytes} bytes)`;
 }
 
 export function timeText(ms: number): string {

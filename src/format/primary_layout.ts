@@ -12,7 +12,7 @@
 // Pure. Callers: format, metadata, inspect, configuration checks.
 
 import { type ReplicaError, usageError } from "../base/errors.ts";
-import { alignDown, formatSize, isPowerOfTwo } from "../base/units.ts";
+import { alignDown, formatSize, isPowerOfTwo, SECTOR } from "../base/units.ts";
 import { FLUSH_LOG_BYTES } from "./flush_log.ts";
 import { REGION_MAP_COPIES, type RegionMapName, regionMapPages } from "./region_map.ts";
 import { PAGE_BYTES } from "./sealed_page.ts";
@@ -25,6 +25,7 @@ export const LOGICAL_BLOCK_BYTES_MAX = PAGE_BYTES;
 
 export interface LayoutOptions {
   readonly primarySizeBytes: number;
+  /** Any number of sectors: regions and data blocks need not be multiples of each other. */
   readonly regionBytes: number;
   /** Data block of the replica: the device size is a multiple of it. */
   readonly dataBlockBytes: number;
@@ -159,12 +160,17 @@ function checkBlocks({ regionBytes, dataBlockBytes }: LayoutOptions): void {
   if (!isPowerOfTwo(dataBlockBytes) || dataBlockBytes < PAGE_BYTES) {
     throw usageError(`Cannot use --data-block-size ${dataBlockBytes}: not a power of two of 4KiB`);
   }
-  if (regionBytes <= 0 || regionBytes % dataBlockBytes !== 0) {
-    throw usageError(
-      `Cannot use --region-size ${formatSize(regionBytes)}: not a multiple of the data block`,
-      { hint: `Use a multiple of ${formatSize(dataBlockBytes)}; the default is 8MiB.` },
-    );
-  }
+  checkRegionBytes(regionBytes, SECTOR);
+}
+
+/** Refuses regions that a device with these logical blocks can't have. */
+export function checkRegionBytes(regionBytes: number, logicalBlockBytes: number): void {
+  if (regionBytes > 0 && regionBytes % logicalBlockBytes === 0) return;
+  throw usageError(
+    `Cannot use --region-size ${regionBytes}: it must be a multiple of ` +
+      `the logical block, ${logicalBlockBytes} bytes`,
+    { hint: "The default, 8MiB, fits every device." },
+  );
 }
 
 function checkDeviceSize(sizeBytes: number, dataBlockBytes: number, room: number): void {

@@ -16,6 +16,7 @@ import { newUuid } from "../base/uuid.ts";
 import type { ForeignContent } from "../format/foreign_signature.ts";
 import type { DeviceCard } from "../format/device_card.ts";
 import {
+  checkRegionBytes,
   LOGICAL_BLOCK_BYTES_MAX,
   type PrimaryLayout,
   primaryLayout,
@@ -154,6 +155,7 @@ function layoutFor(disk: BlockDevice, options: FormatOptions): PrimaryLayout {
       `Cannot format ${disk.name}: its logical blocks of ${logicalBlockBytes} bytes are above 4KiB`,
     );
   }
+  checkRegionBytes(options.regionBytes, logicalBlockBytes);
   return primaryLayout({ ...options, primarySizeBytes: disk.sizeBytes });
 }
 

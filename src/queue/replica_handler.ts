@@ -29,6 +29,7 @@ import { QUEUE_COUNTER as COUNTER, queueCounters } from "../shared/counters.ts";
 import { ringIfAsleep, ringReplicator } from "../shared/bell.ts";
 import type { Doorbells } from "../shared/doorbells.ts";
 import { type SharedViews, WORD } from "../shared/layout.ts";
+import { RegionGrid } from "../shared/region_grid.ts";
 import {
   UBLK_IO_F_FUA,
   UBLK_IO_F_NOUNMAP,
@@ -75,7 +76,7 @@ export class ReplicaHandler implements RequestHandler {
   readonly #locks: BlockLocks;
   readonly #gate: IntentGate;
   readonly #unitBytes: number;
-  readonly #regionBlocks: number;
+  readonly #regions: RegionGrid;
   readonly #strideBytes: number;
   readonly #poolWaiters: Waiters;
 
@@ -93,7 +94,7 @@ export class ReplicaHandler implements RequestHandler {
 
   constructor(options: ReplicaHandlerOptions) {
     const { qid, queue, views, doorbells } = options;
-    const { depth, unitBytes, tagStrideBytes, regionBytes } = views.layout;
+    const { depth, unitBytes, tagStrideBytes } = views.layout;
     this.#qid = qid;
     this.#queue = queue;
     this.#words = views.words;
@@ -103,7 +104,7 @@ export class ReplicaHandler implements RequestHandler {
     this.#locks = new BlockLocks(views, qid, doorbells);
     this.#gate = new IntentGate({ ...options, stage: STAGE_INTENT });
     this.#unitBytes = unitBytes;
-    this.#regionBlocks = regionBytes / unitBytes;
+    this.#regions = new RegionGrid(views.layout);
     this.#strideBytes = tagStrideBytes;
     this.#poolWaiters = new Waiters(views, qid, "poolWaiters");
     this.#op = new Int32Array(depth);
@@ -219,9 +220,10 @@ export class ReplicaHandler implements RequestHandler {
   #toGate(tag: number): void {
     const first = this.#firstBlock[tag];
     const last = first + this.#blockCount[tag] - 1;
-    const regionBlocks = this.#regionBlocks;
-    const firstRegion = Math.floor(first / regionBlocks);
-    if (this.#gate.pass(tag, firstRegion, Math.floor(last / regionBlocks))) this.#submit(tag);
+    const regions = this.#regions;
+    if (this.#gate.pass(tag, regions.firstRegion(first), regions.lastRegion(last))) {
+      this.#submit(tag);
+    }
   }
 
   #retryGate(): void {

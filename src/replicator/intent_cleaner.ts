@@ -27,6 +27,7 @@ import type { Disk } from "../primary/disk.ts";
 import { IntentMap } from "../shared/intent_map.ts";
 import { INTENT_PAGE_WORDS, type SharedViews, WORD } from "../shared/layout.ts";
 import { Pool } from "../shared/pool.ts";
+import { RegionGrid } from "../shared/region_grid.ts";
 import { StaleMap } from "../shared/stale_map.ts";
 import { declareDirty, writeComposedPages } from "./intent_pages.ts";
 import { RingMark } from "./ring_mark.ts";
@@ -200,19 +201,19 @@ export class IntentCleaner {
   /** Regions with stale chunks, or chunks that are being copied, stay as they are. */
   #leaveStale(): void {
     const stale = this.#stale;
-    const { regionBytes, unitBytes } = this.#options.views.layout;
-    const regionBlocks = regionBytes / unitBytes;
+    const regions = new RegionGrid(this.#options.views.layout);
+    /** Gives the block from which on others may need to stay: the next region may begin inside it. */
     const leave = (startBlock: number, blockCount: number): number => {
-      const last = Math.floor((startBlock + blockCount - 1) / regionBlocks);
-      for (let region = Math.floor(startBlock / regionBlocks); region <= last; region++) {
+      const last = regions.lastRegion(startBlock + blockCount - 1);
+      for (let region = regions.firstRegion(startBlock); region <= last; region++) {
         this.#gathered[region >>> 5] &= ~(1 << (region & 31));
       }
-      return (last + 1) * regionBlocks;
+      return regions.firstBlock(last + 1);
     };
     for (const { first, count } of this.#options.copying()) leave(first, count);
     for (let chunk = stale.next(0); chunk >= 0;) {
-      const endBlock = leave(stale.firstBlock(chunk), stale.blocksOf(chunk, 1));
-      chunk = stale.next(Math.max(chunk + 1, Math.floor(endBlock / stale.chunkBlocks)));
+      const nextBlock = leave(stale.firstBlock(chunk), stale.blocksOf(chunk, 1));
+      chunk = stale.next(Math.max(chunk + 1, Math.floor(nextBlock / stale.chunkBlocks)));
     }
   }
 

@@ -10,6 +10,7 @@ import { ringReplicator } from "../shared/bell.ts";
 import { History } from "../shared/history.ts";
 import { IntentMap } from "../shared/intent_map.ts";
 import type { SharedViews } from "../shared/layout.ts";
+import { RegionGrid } from "../shared/region_grid.ts";
 import { StaleMap } from "../shared/stale_map.ts";
 import { writeWantedPage } from "./intent_pages.ts";
 import type { Stretch } from "./primary_digests.ts";
@@ -28,15 +29,14 @@ export async function markForRepair(
   stretches: readonly Stretch[],
 ): Promise<void> {
   const { views, wakeQueues } = options;
-  const { regionBytes, unitBytes } = views.layout;
-  const regionBlocks = regionBytes / unitBytes;
+  const regions = new RegionGrid(views.layout);
   const map = new IntentMap(views);
   const stale = new StaleMap(views);
   const parity = map.enter(0);
   try {
     for (const { firstBlock, blocks } of stretches) {
-      const first = Math.floor(firstBlock / regionBlocks);
-      const last = Math.floor((firstBlock + blocks - 1) / regionBlocks);
+      const first = regions.firstRegion(firstBlock);
+      const last = regions.lastRegion(firstBlock + blocks - 1);
       for (let page = map.require(first, last); page >= 0; page = map.require(first, last)) {
         // Others may wait for the same page, or to write it themselves.
         await writeWantedPage(options, page).finally(wakeQueues);

@@ -4,6 +4,7 @@
 import type { DeviceData } from "../primary/device_data.ts";
 import { IntentMap } from "../shared/intent_map.ts";
 import type { SharedViews } from "../shared/layout.ts";
+import { RegionGrid } from "../shared/region_grid.ts";
 import { StaleMap } from "../shared/stale_map.ts";
 
 /** The regions that the primary's dirty map names. */
@@ -13,13 +14,13 @@ export function markDirtyRegions(views: SharedViews): void {
 }
 
 function markRegions(views: SharedViews, isStale: (region: number) => boolean): void {
-  const { regionBytes, regionCount, unitBytes, deviceBlocks } = views.layout;
+  const { regionCount } = views.layout;
   const stale = new StaleMap(views);
-  const regionBlocks = regionBytes / unitBytes;
+  const regions = new RegionGrid(views.layout);
   for (let region = 0; region < regionCount; region++) {
     if (!isStale(region)) continue;
-    const first = region * regionBlocks;
-    stale.mark(first, Math.min(regionBlocks, deviceBlocks - first));
+    const first = regions.firstBlock(region);
+    stale.mark(first, regions.endBlock(region) - first);
   }
 }
 

@@ -27,7 +27,7 @@
 //   descriptors, units        the queue that reserved them until published, then the replicator
 
 import { invariant } from "../base/assert.ts";
-import { alignUp, GiB, KiB } from "../base/units.ts";
+import { alignUp, GiB, KiB, SECTOR } from "../base/units.ts";
 import { REGION_BITS_BYTES, regionMapPages } from "../format/region_map.ts";
 
 const CACHE_LINE_WORDS = 16;
@@ -93,7 +93,7 @@ export interface SharedShape {
   /** The replica's data block: the unit of the pool and of the interval lock. */
   readonly unitBytes: number;
   readonly poolBytes: number;
-  /** Granule of the write-intent map. */
+  /** Granule of the write-intent map: whole sectors; shared/region_grid.ts. */
   readonly regionBytes: number;
   readonly deviceSizeBytes: number;
   /** Replica blocks per chunk of the stale map; for tests of what large devices have. */
@@ -126,7 +126,7 @@ export interface SharedLayout extends SharedShape {
 export function sharedLayout(shape: SharedShape): SharedLayout {
   const { queues, depth, ioBufBytes, unitBytes, poolBytes, regionBytes } = shape;
   invariant(unitBytes % PAGE === 0, "the pool's unit is a multiple of a page");
-  invariant(regionBytes > 0 && regionBytes % unitBytes === 0, "a region has whole units");
+  invariant(regionBytes > 0 && regionBytes % SECTOR === 0, "a region has whole sectors");
   const poolUnits = Math.floor(poolBytes / unitBytes);
   invariant(
     poolUnits * unitBytes >= 2 * (ioBufBytes + 2 * unitBytes),

@@ -50,7 +50,7 @@ class World {
       ioBufBytes: ioUnits * UNIT,
       unitBytes: UNIT,
       poolBytes: (2 * (ioUnits + 2) + this.#random.below(20)) * UNIT,
-      regionBytes: UNIT,
+      regionBytes: SECTOR * (1 + this.#random.below(3 * SECTORS_PER_UNIT)),
       deviceSizeBytes: BLOCKS * UNIT,
     });
     const views = sharedViews(allocateShared(layout), layout);

@@ -2,6 +2,7 @@
 // how each life of the daemon ends.
 
 import { type Failpoint, FAILPOINTS } from "../../src/base/failpoints.ts";
+import { SECTOR } from "../../src/base/units.ts";
 import type { ModeOrder } from "../../src/replication/wanted_mode.ts";
 import type { Prng } from "../support/prng.ts";
 import type { Habits } from "./guest.ts";
@@ -54,7 +55,8 @@ export interface WorldPlan {
   readonly queues: number;
   readonly depth: number;
   readonly deviceBlocks: number;
-  readonly regionBlocks: number;
+  /** Whole sectors; blocks may lie across borders of regions. */
+  readonly regionBytes: number;
   readonly poolUnits: number;
   readonly batchBlocks: number;
   readonly maxAgeMs: number;
@@ -140,7 +142,7 @@ function drawAnyPlan(random: Prng): WorldPlan {
     queues: 1 + random.below(3),
     depth: 1 + random.below(6),
     deviceBlocks,
-    regionBlocks: 1 + random.below(16),
+    regionBytes: drawRegionBytes(random),
     poolUnits,
     // Any one entry fits, a copy of resync as well.
     batchBlocks: Math.max(ioBlocks + 2, 16, poolUnits >> 2) + random.below(64),
@@ -162,6 +164,11 @@ function drawAnyPlan(random: Prng): WorldPlan {
     outages: drawOutages(random),
     ends: Array.from({ length: 1 + random.below(4) }, () => drawEnds(random)).flat(),
   };
+}
+
+function drawRegionBytes(random: Prng): number {
+  if (random.oneIn(2)) return (1 + random.below(16)) * UNIT_BYTES;
+  return (1 + random.below(16 * UNIT_BYTES / SECTOR)) * SECTOR;
 }
 
 function drawHabits(random: Prng, ioBlocks: number, deviceBlocks: number): Habits {

@@ -3,6 +3,7 @@
 
 import { INODE_KEY, InodeRecord } from "../../src/format/inode.ts";
 import { viewOf } from "../../src/base/struct.ts";
+import { SECTOR } from "../../src/base/units.ts";
 import type { Disk } from "../../src/primary/disk.ts";
 import type { ObjectStore } from "../../src/replica/object_store.ts";
 import { type Collected, Collector } from "../../src/replicator/collector.ts";
@@ -13,11 +14,12 @@ import { History } from "../../src/shared/history.ts";
 import { IntentMap } from "../../src/shared/intent_map.ts";
 import { IntervalLock } from "../../src/shared/interval_lock.ts";
 import type { SharedViews } from "../../src/shared/layout.ts";
+import { RegionGrid } from "../../src/shared/region_grid.ts";
 import { StaleMap } from "../../src/shared/stale_map.ts";
 import { Pool } from "../../src/shared/pool.ts";
 import { UBLK_IO_OP_DISCARD } from "../../src/ublk/uapi.ts";
 import type { Failpoint } from "../../src/base/failpoints.ts";
-import type { End, WorldPlan } from "./plan.ts";
+import { type End, UNIT_BYTES, type WorldPlan } from "./plan.ts";
 import { Bugs } from "./bugs.ts";
 import { replace, withPut } from "./patch.ts";
 import { PLANTED_RESUME_BUGS } from "./planted_resume_bugs.ts";
@@ -149,6 +151,23 @@ class SecondWriterDoesNotWait extends Bugs {
       },
     });
   }
+}
+
+/** R4: of a block that lies across a border only the region of its beginning is named. */
+class BorderOverlooked extends Bugs {
+  override plan(plan: WorldPlan): WorldPlan {
+    return { ...crashingAround(plan, "queue.after-primary"), regionBytes: oddRegions(plan) };
+  }
+
+  override patch(): () => void {
+    const { firstRegion } = RegionGrid.prototype;
+    return replace(RegionGrid.prototype, { lastRegion: firstRegion });
+  }
+}
+
+/** Regions that begin and end inside blocks. */
+function oddRegions({ regionBytes }: WorldPlan): number {
+  return regionBytes % UNIT_BYTES === 0 ? regionBytes + SECTOR : regionBytes;
 }
 
 /** R5: marks go before a published checkpoint has the writes. */
@@ -322,6 +341,7 @@ export const PLANTED_BUGS: Readonly<Record<string, () => Bugs>> = {
   "discard not logged": () => new DiscardNotLogged(),
   "release before commit": () => new ReleaseBeforeCommit(),
   "second writer before the intent is durable": () => new SecondWriterDoesNotWait(),
+  "border of a region overlooked": () => new BorderOverlooked(),
   "clear before commit": () => new ClearBeforeCommit(),
   "collect, then reset": () => new CollectThenReset(),
   "inode before segment": () => new InodeBeforeSegment(),

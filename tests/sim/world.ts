@@ -166,7 +166,7 @@ export class World {
   }
 
   async #format(): Promise<void> {
-    const { deviceBlocks, regionBlocks, preset } = this.#plan;
+    const { deviceBlocks, regionBytes, preset } = this.#plan;
     if (preset) {
       const stamps = new Int32Array(deviceBlocks * UNIT_BYTES / SECTOR);
       this.#drive.preset(stamps.map((_, sector) => this.#random.oneIn(2) ? sector + 1 : 0));
@@ -176,7 +176,7 @@ export class World {
       service: this.#service,
       process: this.#outside,
       clock: this.#scheduler.clock(this.#outside),
-      regionBytes: regionBlocks * UNIT_BYTES,
+      regionBytes,
     });
     this.#trace.add("formatted");
   }

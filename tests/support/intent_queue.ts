@@ -9,7 +9,7 @@ import type { MapDisk } from "./map_disk.ts";
 import type { Prng } from "./prng.ts";
 
 export const UNIT = 4096;
-const SECTORS_PER_UNIT = UNIT / SECTOR;
+export const SECTORS_PER_UNIT = UNIT / SECTOR;
 
 /** A change of the primary, from its submission on. */
 export interface Change {
@@ -44,7 +44,7 @@ export interface Ground {
   readonly random: Prng;
   readonly disk: MapDisk;
   readonly changes: Set<Change>;
-  readonly regionUnits: number;
+  readonly regionSectors: number;
 }
 
 /** A queue's requests and I/O, which completes in any order. */
@@ -155,10 +155,10 @@ export class WorldQueue implements RequestQueue {
 
   #change(tag: number, stage: number, result: number): void {
     const { startUnit, units } = this.#request(tag);
-    const { regionUnits, changes } = this.#ground;
+    const { regionSectors, changes } = this.#ground;
     const change: Change = {
-      firstRegion: Math.floor(startUnit / regionUnits),
-      lastRegion: Math.floor((startUnit + units - 1) / regionUnits),
+      firstRegion: Math.floor(startUnit * SECTORS_PER_UNIT / regionSectors),
+      lastRegion: Math.floor(((startUnit + units) * SECTORS_PER_UNIT - 1) / regionSectors),
       landed: false,
       flushed: false,
       startUnit,

@@ -12,6 +12,7 @@ import {
   testRegion,
 } from "../../src/format/region_map.ts";
 import { PAGE_BYTES } from "../../src/format/sealed_page.ts";
+import { SECTOR } from "../../src/base/units.ts";
 import { ReplicaHandler } from "../../src/queue/replica_handler.ts";
 import { IntentCleaner } from "../../src/replicator/intent_cleaner.ts";
 import { loadIntents } from "../../src/replicator/intent_pages.ts";
@@ -36,7 +37,7 @@ import {
 } from "../../src/ublk/uapi.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { FakeClock } from "./fake_clock.ts";
-import { type Ground, type Request, UNIT, WorldQueue } from "./intent_queue.ts";
+import { type Ground, type Request, SECTORS_PER_UNIT, UNIT, WorldQueue } from "./intent_queue.ts";
 import { MapDisk } from "./map_disk.ts";
 import type { Prng } from "./prng.ts";
 
@@ -82,18 +83,19 @@ export class IntentWorld {
   constructor(options: IntentWorldOptions) {
     const { random, regionCount, failOneIn, waitsForRoom } = options;
     this.#random = random;
-    const regionUnits = random.pick([1, 1, 3]);
+    // A unit, some of them, or a part of one: then units lie across borders.
+    const regionSectors = random.pick([8, 8, 24, 3, 11]);
     const queues = 1 + random.below(3);
     const depth = 1 + random.below(6);
     // The last region may be short.
-    this.#units = regionCount * regionUnits - random.below(regionUnits);
+    this.#units = Math.ceil(regionCount * regionSectors / SECTORS_PER_UNIT);
     const layout = sharedLayout({
       queues,
       depth,
       ioBufBytes: IO_UNITS * UNIT,
       unitBytes: UNIT,
       poolBytes: (2 * (IO_UNITS + 2) + random.below(40)) * UNIT,
-      regionBytes: regionUnits * UNIT,
+      regionBytes: regionSectors * SECTOR,
       deviceSizeBytes: this.#units * UNIT,
       chunkBlocksMin: 16,
     });
@@ -114,7 +116,7 @@ export class IntentWorld {
     this.#stale = new StaleMap(this.views);
     this.#history = new History(this.views);
     this.#lock = new IntervalLock(this.views);
-    this.#ground = { random, disk: this.disk, changes: new Set(), regionUnits };
+    this.#ground = { random, disk: this.disk, changes: new Set(), regionSectors };
     this.disk.landed = () => {
       const landed = [...this.#ground.changes].filter((change) => change.landed);
       return () => landed.forEach((change) => change.flushed = true);
@@ -234,11 +236,12 @@ export class IntentWorld {
       UBLK_IO_OP_DISCARD,
     ]);
     if (op === UBLK_IO_OP_FLUSH) return { op, startUnit: 0, units: 0 };
-    const { regionUnits } = this.#ground;
+    const { regionSectors } = this.#ground;
     const most = Math.min(this.#units, op === UBLK_IO_OP_DISCARD ? ZERO_UNITS : IO_UNITS);
     const units = 1 + this.#random.below(most);
     // Around the first regions, the border between two pages, and the end.
-    const border = Math.min(REGIONS_PER_PAGE * regionUnits, this.#units) - 20;
+    const pageUnits = Math.floor(REGIONS_PER_PAGE * regionSectors / SECTORS_PER_UNIT);
+    const border = Math.min(pageUnits, this.#units) - 20;
     const base = this.#random.pick([0, Math.max(0, border), Math.max(0, this.#units - 40)]);
     const startUnit = Math.min(base + this.#random.below(40), this.#units - units);
     return { op, startUnit, units };

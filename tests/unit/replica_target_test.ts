@@ -1,3 +1,4 @@
+import { ReplicaError } from "../../src/base/errors.ts";
 import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "../../src/config.ts";
 import { primaryLayout } from "../../src/format/primary_layout.ts";
 import { encodeSuperblock, type Superblock } from "../../src/format/superblock.ts";
@@ -5,17 +6,23 @@ import { UnfinishedFormat } from "../../src/primary/format_metadata.ts";
 import { PrimaryMetadata, readSuperblock } from "../../src/primary/metadata.ts";
 import { ReplicaTarget } from "../../src/replica_target.ts";
 import type { TargetPrimary, TargetSystem } from "../../src/system_of_target.ts";
-import { assert, assertEquals } from "../support/assert.ts";
+import { assert, assertEquals, assertRejects } from "../support/assert.ts";
 import { FailingDisk } from "../support/failing_disk.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 
 const UUID = "6d5f0a52-6f0e-4a34-8b45-3b6f8a1c2d3e";
 
-async function formattedDisk(): Promise<FailingDisk> {
+/** Logical blocks that the operator asked for, and those of the primary. */
+interface Blocks {
+  readonly asked?: number;
+  readonly primary?: number;
+}
+
+async function formattedDisk(regionBytes = 65536): Promise<FailingDisk> {
   const disk = new FailingDisk(1024 * 1024);
   const layout = primaryLayout({
     primarySizeBytes: disk.sizeBytes,
-    regionBytes: 65536,
+    regionBytes,
     dataBlockBytes: 4096,
   });
   const superblock: Superblock = {
@@ -37,19 +44,32 @@ async function formattedDisk(): Promise<FailingDisk> {
   return disk;
 }
 
-function openTarget(disk: FailingDisk): Promise<ReplicaTarget> {
+function openTarget(disk: FailingDisk, blocks: Blocks = {}): Promise<ReplicaTarget> {
+  const { asked = null, primary: logicalBlockBytes = 512 } = blocks;
   const primary = Object.assign(disk, {
-    geometry: { logicalBlockBytes: 512, physicalBlockBytes: 4096 },
+    geometry: { logicalBlockBytes, physicalBlockBytes: 4096 },
     buffered: false,
     fd: -1,
     close: () => {},
   }) as unknown as TargetPrimary;
   const system = { clock: new FakeClock(), openPrimary: () => Promise.resolve(primary) };
   const target = { path: disk.name, uuid: UUID, regionBytes: null } as ReplicaTargetConfig;
-  const config = { deviceSizeBytes: null } as DeviceConfig;
+  const config = { deviceSizeBytes: null, logicalBlockBytes: asked } as DeviceConfig;
   const { signal } = new AbortController();
   return ReplicaTarget.open(config, target, { signal }, system as unknown as TargetSystem);
 }
+
+Deno.test("ReplicaTarget.open() takes regions of whole logical blocks only", async () => {
+  const odd = 65536 + 512;
+  await openTarget(await formattedDisk(odd));
+  await openTarget(await formattedDisk(odd), { asked: 512 });
+  await openTarget(await formattedDisk(), { asked: 4096, primary: 4096 });
+  for (const blocks of [{ asked: 1024 }, { asked: 4096 }, { primary: 4096 }]) {
+    const disk = await formattedDisk(odd);
+    const open = () => openTarget(disk, blocks);
+    await assertRejects(open, ReplicaError, "regions of 64.5KiB (66048 bytes)");
+  }
+});
 
 // Found by the simulator: killed while it stored its claim, cut off before the next daemon stored it
 // again - it had read it, so why should it - and refused as another's ever after.

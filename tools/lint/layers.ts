@@ -12,7 +12,7 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
   primary: ["base", "ffi", "format"],
   replica: ["base", "ffi", "format", "replication"],
   shared: ["base", "ffi", "format"],
-  config: ["base", "replica"],
+  config: ["base", "format", "replica"],
   // The I/O path knows nothing about the replica's stores.
   queue: ["base", "ffi", "format", "ublk", "replication", "shared", "primary"],
   replicator: ["base", "ffi", "format", "replication", "shared", "primary", "replica"],

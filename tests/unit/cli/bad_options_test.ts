@@ -95,8 +95,12 @@ const NUMBERS_AND_SIZES: readonly Row[] = [
   [[...ADD, "--pool-size", "1MiB"], "--pool-size 1MiB: it must hold four requests of 512KiB"],
   [[...ADD, "--pool-size", "-1"], '--pool-size: "-1" is not a size'],
   [[...ADD, "--pool-size", "1.5"], '--pool-size: "1.5" is not a size'],
-  [[...ADD, "--region-size", "4KiB"], "--region-size 4KiB: it must be from 64KiB"],
-  [[...ADD, "--region-size", "65537"], "--region-size 65537: it must be a multiple of 4096"],
+  [[...ADD, "--region-size", "0"], "--region-size 0: it must be a multiple of the logical block"],
+  [[...ADD, "--region-size", "65537"], "--region-size 65537: it must be a multiple of the"],
+  [
+    [...ADD, "--region-size", "66048", "--logical-block-size", "4096"],
+    "--region-size 66048: it must be a multiple of the logical block, 4096 bytes",
+  ],
 ];
 
 const IDENTITIES: readonly Row[] = [

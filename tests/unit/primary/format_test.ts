@@ -181,7 +181,7 @@ Deno.test("formatPrimary() checks every option before it touches anything", asyn
       [{ dataBlockBytes: 12288 }, "--data-block-size"],
       [{ dataBlockBytes: 2 * MiB }, "--data-block-size"],
       [{ regionBytes: 5000 }, "--region-size"],
-      [{ regionBytes: 4096, dataBlockBytes: 8192 }, "--region-size"],
+      [{ regionBytes: -512 }, "--region-size"],
       [{ deviceSizeBytes: 4 * MiB }, "--device-size"],
       [{ deviceSizeBytes: 1000 }, "--device-size"],
       [{ replicaRoot: "" }, "--replica"],
