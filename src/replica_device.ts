@@ -14,7 +14,9 @@ import type {
   ResyncReport,
   StatsReport,
   StatusReport,
+  VerifyStatusReport,
 } from "./control/protocol.ts";
+import { dirtyReport, resyncReport, verifyStatusReport } from "./control/replica_report.ts";
 import { RateMeter } from "./control/rate_meter.ts";
 import type {
   DeviceParameters,
@@ -37,7 +39,6 @@ import {
 import { History } from "./shared/history.ts";
 import { WORD } from "./shared/layout.ts";
 import { IntentMap } from "./shared/intent_map.ts";
-import { StaleMap } from "./shared/stale_map.ts";
 
 const PROGRESS_MS = 500;
 
@@ -53,6 +54,12 @@ export async function startReplicaDevice(
   return new ReplicaDevice(target, opened, device);
 }
 
+/** A comparison that is under way, as far as it has told. */
+interface Comparison {
+  readonly sinceMs: number;
+  progress: VerifyProgress | null;
+}
+
 class ReplicaDevice implements RunningDevice {
   readonly ended: Promise<void>;
   readonly #config: ReplicaTargetConfig;
@@ -61,6 +68,7 @@ class ReplicaDevice implements RunningDevice {
   readonly #meter: RateMeter<keyof CountersReport | "drainedBytes">;
   readonly #startedMs = systemClock.wallMs();
   #stopping = false;
+  #verifying: Comparison | null = null;
 
   constructor(config: ReplicaTargetConfig, target: ReplicaTarget, device: UblkDevice) {
     this.#config = config;
@@ -98,16 +106,23 @@ class ReplicaDevice implements RunningDevice {
     if (this.#stopping) {
       throw new ReplicaError("unavailable", "Cannot compare: the device is stopping");
     }
+    const mine: Comparison = { sinceMs: systemClock.wallMs(), progress: null };
     let newest: DeviceProgress = { stage: "comparing" };
     const timer = setInterval(() => onProgress(newest), PROGRESS_MS);
     try {
       return await this.#target.verify({
         repair,
         signal,
-        onProgress: (progress) => newest = verifyProgress(progress, this.parameters.sizeBytes),
+        onProgress: (progress) => {
+          this.#verifying = mine;
+          mine.progress = progress;
+          newest = verifyProgress(progress, this.parameters.sizeBytes);
+        },
       });
     } finally {
       clearInterval(timer);
+      // Not that of another caller, which had this one refused.
+      if (this.#verifying === mine) this.#verifying = null;
     }
   }
 
@@ -126,7 +141,7 @@ class ReplicaDevice implements RunningDevice {
   status(): StatusReport {
     const { path, sizeBytes } = this.#device.parameters;
     const rates = this.#meter.perSecond();
-    const { lastError } = this.#target.state;
+    const { views, state: { lastError } } = this.#target;
     return {
       version: deno.version,
       uuid: this.#config.uuid,
@@ -141,7 +156,9 @@ class ReplicaDevice implements RunningDevice {
       pool: this.#poolReport(),
       lag: this.#lagReport(),
       checkpoint: this.#checkpointReport(),
+      dirty: views && dirtyReport(views),
       resync: this.#resyncReport(),
+      verify: this.#verifyReport(),
       throughput: throughputReport(rates, rates.drainedBytes),
       counters: this.#counters(),
       replicaErrors: {
@@ -180,27 +197,16 @@ class ReplicaDevice implements RunningDevice {
     return views === null || new History(views).isWhole();
   }
 
-  #staleBytes(): number {
-    const { views } = this.#target;
-    if (views === null) return 0;
-    const { chunkBlocks, unitBytes } = views.layout;
-    return new StaleMap(views).count() * chunkBlocks * unitBytes;
+  #resyncReport(): ResyncReport | null {
+    const { views, state: { mode } } = this.#target;
+    return views && resyncReport(views, mode, systemClock.wallMs());
   }
 
-  /** Null while every write gets to the replica through the pool. */
-  #resyncReport(): ResyncReport | null {
-    if (this.#historyIsWhole()) return null;
-    const sinceMs = this.#replicator("resyncSinceMs");
-    const doneBytes = this.#replicator("resyncedBytes") - this.#replicator("resyncFromBytes");
-    const pendingBytes = this.#staleBytes();
-    const seconds = sinceMs === 0 ? 0 : (systemClock.wallMs() - sinceMs) / 1000;
-    const bytesPerSecond = seconds > 0 ? doneBytes / seconds : 0;
-    return {
-      doneBytes,
-      pendingBytes,
-      bytesPerSecond,
-      remainingSeconds: bytesPerSecond > 0 ? pendingBytes / bytesPerSecond : null,
-    };
+  #verifyReport(): VerifyStatusReport | null {
+    const { sinceMs, progress } = this.#verifying ?? {};
+    if (!sinceMs || !progress) return null;
+    const { sizeBytes: deviceSizeBytes } = this.parameters;
+    return verifyStatusReport(progress, { deviceSizeBytes, sinceMs, nowMs: systemClock.wallMs() });
   }
 
   #stopProgress(): DeviceProgress {
@@ -250,7 +256,12 @@ class ReplicaDevice implements RunningDevice {
     } else if (replicator === "retrying") {
       messages.push(`The replica does not answer, writes gather in the pool: ${why}`);
     }
-    if (!ended && !this.#historyIsWhole()) {
+    if (!ended && this.#target.state.mode === "paused") {
+      messages.push(
+        'Replication is paused: the replica gets nothing until "mode set logging", and then what ' +
+          "was written meanwhile",
+      );
+    } else if (!ended && !this.#historyIsWhole()) {
       messages.push(
         "The replica is behind and is being brought up to date region by region: no new " +
           "checkpoint until that is done",

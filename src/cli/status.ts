@@ -43,13 +43,9 @@ export function statusText(report: StatusReport, nowMs: number): string {
   return formatTable([], rows) + (messages === "" ? "" : `\n${messages}`);
 }
 
-function replicationRows({ checkpoint, lag, pool, resync }: StatusReport): string[][] {
-  const rows: string[][] = [];
-  if (resync) {
-    const { pendingBytes, bytesPerSecond, remainingSeconds } = resync;
-    const time = remainingSeconds === null ? "" : `, about ${duration(remainingSeconds)} to go`;
-    rows.push(["resync", `${formatSize(pendingBytes)} left, ${rate(bytesPerSecond)}${time}`]);
-  }
+function replicationRows(report: StatusReport): string[][] {
+  const { checkpoint, lag, pool } = report;
+  const rows = differenceRows(report);
   if (checkpoint !== null) {
     const age = checkpoint.ageSeconds === null ? "" : `, ${duration(checkpoint.ageSeconds)} ago`;
     rows.push(["checkpoint", checkpoint.cno === null ? "none yet" : `${checkpoint.cno}${age}`]);
@@ -71,6 +67,53 @@ function replicationRows({ checkpoint, lag, pool, resync }: StatusReport): strin
     rows.push(["pool", `${bar(percent)} ${percent} %, ${used}${waiting}`]);
   }
   return rows;
+}
+
+/** What the replica lacks, and what is done about it. */
+function differenceRows({ dirty, resync, verify, deviceSizeBytes }: StatusReport): string[][] {
+  const rows: string[][] = [];
+  if (resync) {
+    const { doneBytes, pendingBytes, bytesPerSecond } = resync;
+    const text = bytesPerSecond === 0
+      ? `${formatSize(pendingBytes)} to copy`
+      : progressOf(doneBytes, pendingBytes, resync);
+    rows.push(["resync", text]);
+  }
+  if (verify) {
+    const { stage, comparedBytes, pendingBytes, differingBytes } = verify;
+    const found = differingBytes === 0 ? "" : `, ${formatSize(differingBytes)} differ`;
+    rows.push(["verify", `${stage}, ${progressOf(comparedBytes, pendingBytes, verify)}${found}`]);
+  }
+  if (dirty) {
+    const share = percentOf(dirty.bytes, deviceSizeBytes);
+    const text = dirty.regions === 0
+      ? "nothing"
+      : `${count(dirty.regions, "region")}, ${formatSize(dirty.bytes)} (${share} of the device)`;
+    rows.push(["dirty", text]);
+  }
+  return rows;
+}
+
+/** "31 %, 2.5GiB left, 80MiB/s, about 32.0 s to go" */
+function progressOf(
+  doneBytes: number,
+  pendingBytes: number,
+  { bytesPerSecond, remainingSeconds }: {
+    readonly bytesPerSecond: number;
+    readonly remainingSeconds: number | null;
+  },
+): string {
+  const left = `${percentOf(doneBytes, doneBytes + pendingBytes)}, ${
+    formatSize(pendingBytes)
+  } left`;
+  const time = remainingSeconds === null ? "" : `, about ${duration(remainingSeconds)} to go`;
+  return `${left}, ${rate(bytesPerSecond)}${time}`;
+}
+
+/** Rounded down: 100 % is all of it. */
+function percentOf(part: number, whole: number): string {
+  if (part > 0 && part < whole / 100) return "< 1 %";
+  return `${whole === 0 ? 100 : Math.floor(100 * part / whole)} %`;
 }
 
 function trafficRows({ counters, throughput, replicaUri }: StatusReport): string[][] {

@@ -65,11 +65,31 @@ export interface CheckpointReport {
   readonly ageSeconds: number | null;
 }
 
+/** Regions of which the replica may lack something: what a crash right now would have copied again. */
+export interface DirtyReport {
+  readonly regions: number;
+  readonly bytes: number;
+}
+
 /** What is copied region by region because it did not get into the pool. */
 export interface ResyncReport {
   /** Bytes copied since it began; what is written meanwhile may be copied more than once. */
   readonly doneBytes: number;
   readonly pendingBytes: number;
+  /** Average since it began; 0 while nothing is copied, because replication is paused or has ended. */
+  readonly bytesPerSecond: number;
+  /** Null: not known yet. */
+  readonly remainingSeconds: number | null;
+}
+
+/** A comparison of primary and replica that is under way. */
+export interface VerifyStatusReport {
+  /** Waiting: for a resync to end, or for a checkpoint. */
+  readonly stage: "comparing" | "waiting";
+  readonly comparedBytes: number;
+  readonly pendingBytes: number;
+  /** Bytes found different so far. */
+  readonly differingBytes: number;
   readonly bytesPerSecond: number;
   /** Null: not known yet. */
   readonly remainingSeconds: number | null;
@@ -125,8 +145,11 @@ export interface StatusReport {
   readonly pool: PoolReport | null;
   readonly lag: LagReport | null;
   readonly checkpoint: CheckpointReport | null;
+  readonly dirty: DirtyReport | null;
   /** Null where nothing is to be copied. */
   readonly resync: ResyncReport | null;
+  /** Null while nobody compares. */
+  readonly verify: VerifyStatusReport | null;
   readonly throughput: ThroughputReport;
   readonly counters: CountersReport;
   readonly replicaErrors: ReplicaErrorsReport | null;

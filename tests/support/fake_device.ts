@@ -133,7 +133,9 @@ export class FakeDevice implements RunningDevice {
       pool: null,
       lag: null,
       checkpoint: null,
+      dirty: null,
       resync: null,
+      verify: null,
       throughput: {
         readBytesPerSecond: 1000,
         writeBytesPerSecond: 2000,

@@ -134,7 +134,9 @@ const REPORT: StatusReport = {
   pool: { sizeBytes: 1024 ** 3, usedBytes: 256 * 1024 ** 2, waitingTags: 3 },
   lag: { bytes: 5 * 1024 ** 2, operations: 1, seconds: 0.35 },
   checkpoint: { cno: 42, committedMs: 999_400, ageSeconds: 0.6 },
+  dirty: { regions: 3, bytes: 24 * 1024 ** 2 },
   resync: null,
+  verify: null,
   throughput: {
     readBytesPerSecond: 1024 ** 2,
     writeBytesPerSecond: 2 * 1024 ** 2,
@@ -171,6 +173,7 @@ daemon          pid 17, up 2 h 13 min
 primary         /dev/nvme0n1
 replica         s3://backups/hosts/6f1d
 uuid            6f1d2c1e-8a0b-4c55-9d0e-2f7f4a1b3c4d
+dirty           3 regions, 24MiB (< 1 % of the device)
 checkpoint      42, 600 ms ago
 IO lag          5MiB in 1 operation, 350 ms
 pool            [###-------] 25 %, 256MiB of 1GiB, 3 requests waiting for room
@@ -195,6 +198,39 @@ Deno.test("status of a device without news is short", () => {
   }, 1_000_000);
   assert(quiet.includes("IO lag          none: the replica has every write\n"), quiet);
   assert(quiet.includes("checkpoint      none yet\n"), quiet);
+});
+
+Deno.test("status shows how far a resync and a comparison are", () => {
+  const MiB = 1024 ** 2;
+  const busy: StatusReport = {
+    ...REPORT,
+    dirty: { regions: 0, bytes: 0 },
+    resync: {
+      doneBytes: 30 * MiB,
+      pendingBytes: 70 * MiB,
+      bytesPerSecond: 10 * MiB,
+      remainingSeconds: 7,
+    },
+    verify: {
+      stage: "comparing",
+      comparedBytes: 9 * 1024 * MiB,
+      pendingBytes: 1024 * MiB,
+      differingBytes: 4096,
+      bytesPerSecond: 128 * MiB,
+      remainingSeconds: 8,
+    },
+  };
+  const text = statusText(busy, 1_000_000);
+  for (
+    const line of [
+      "resync          30 %, 70MiB left, 10MiB/s, about 7.0 s to go\n",
+      "verify          comparing, 90 %, 1GiB left, 128MiB/s, about 8.0 s to go, 4KiB differ\n",
+      "dirty           nothing\n",
+    ]
+  ) assert(text.includes(line), text);
+  const paused = { doneBytes: 0, pendingBytes: MiB, bytesPerSecond: 0, remainingSeconds: null };
+  const resting = statusText({ ...busy, resync: paused, verify: null }, 1_000_000);
+  assert(resting.includes("resync          1MiB to copy\n"), resting);
 });
 
 Deno.test("duration() uses two units at most", () => {
