@@ -27,7 +27,7 @@ class LongCopy extends Bugs {
     return {
       ...plan,
       deviceBlocks: DEVICE_BLOCKS,
-      regionBlocks: 8,
+      regionBytes: 8 * UNIT_BYTES,
       poolUnits: 128,
       batchBlocks: 64,
       preset: true,
