@@ -55,3 +55,8 @@ export function nextMode(mode: Mode, event: ModeEvent): Mode {
 export function isResyncing(mode: Mode): boolean {
   return mode === "forward-part" || mode === "forward-full";
 }
+
+/** Whether everything gets to the replica in this mode, sooner or later. */
+export function isLive(mode: Mode): boolean {
+  return mode !== "paused" && mode !== "detached";
+}

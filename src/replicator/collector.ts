@@ -7,6 +7,7 @@ import type { CheckpointBatch } from "../format/checkpoint_batch.ts";
 import { Coalescer } from "../replication/coalesce.ts";
 import type { SharedViews } from "../shared/layout.ts";
 import { ENTRY_EMPTY, ENTRY_ZERO, type Pool } from "../shared/pool.ts";
+import type { StaleMap } from "../shared/stale_map.ts";
 
 export interface Collected {
   readonly batch: CheckpointBatch;
@@ -102,4 +103,10 @@ export class Collector {
       zeroRanges,
     };
   }
+}
+
+/** What was collected and will not be committed is what the ring never got. */
+export function markStale(stale: StaleMap, batch: CheckpointBatch): void {
+  for (let i = 0; i < batch.blockCount; i++) stale.mark(batch.blockIndex(i), 1);
+  for (const zero of batch.zeroRanges) stale.mark(zero.startBlock, zero.blockCount);
 }

@@ -21,7 +21,7 @@
 import { ReplicaError } from "../base/errors.ts";
 import { hitNow } from "../base/failpoints.ts";
 import { niceFor } from "../replication/courtesy.ts";
-import { isResyncing, type Mode, type ModeEvent, nextMode } from "../replication/mode.ts";
+import { isLive, isResyncing, type Mode, type ModeEvent, nextMode } from "../replication/mode.ts";
 import { ringReplicator } from "../shared/bell.ts";
 import { captureWrites } from "../shared/capture_mode.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
@@ -29,7 +29,8 @@ import { History } from "../shared/history.ts";
 import { WORD } from "../shared/layout.ts";
 import { Pool } from "../shared/pool.ts";
 import { StaleMap } from "../shared/stale_map.ts";
-import { type Collected, Collector } from "./collector.ts";
+import { ClaimWatch } from "./claim_watch.ts";
+import { type Collected, Collector, markStale } from "./collector.ts";
 import { Committer } from "./committer.ts";
 import { CutClock } from "./cut_clock.ts";
 import { LagMeter } from "./lag_meter.ts";
@@ -56,6 +57,7 @@ export class Replicator {
   readonly #stale: StaleMap;
   readonly #lag: LagMeter;
   readonly #cuts: CutClock;
+  readonly #claim: ClaimWatch | null;
   readonly #abandon = new AbortController();
   #state: ReplicatorState = "replicating";
   #mode: Mode;
@@ -100,6 +102,8 @@ export class Replicator {
       wakeQueues,
       onProgress: () => ringReplicator(this.#words),
     });
+    const { claim } = options;
+    this.#claim = claim && new ClaimWatch(claim, clock, () => ringReplicator(this.#words));
     if (isResyncing(options.mode)) this.#history.endAt(pool.head());
   }
 
@@ -130,9 +134,11 @@ export class Replicator {
     if (isResyncing(this.#mode)) this.#resyncBegins();
     while (!this.#abandon.signal.aborted) {
       this.#observe();
+      this.#heedClaim();
       if (this.#mayEnd()) break;
       await this.#step();
     }
+    await this.#claim?.stop();
     await this.#resync.stop();
     if (!this.#abandon.signal.aborted && isLive(this.#mode)) this.#enter("stopped");
   }
@@ -332,6 +338,7 @@ export class Replicator {
   }
 
   #published(position: number): void {
+    this.#claim?.proven();
     this.#publishedPosition = position;
     if (!this.#publishDue) return;
     this.#publishDue = false;
@@ -353,14 +360,19 @@ export class Replicator {
     counters[COUNTER.resyncFromBytes] = counters[COUNTER.resyncedBytes];
   }
 
-  #detach(error: ReplicaError, failed: Collected): void {
+  /** Another writer may have taken the replica while nothing was published. */
+  #heedClaim(): void {
+    const fenced = this.#claim?.pump() ?? null;
+    if (fenced !== null && this.#mode !== "detached") this.#detach(fenced, null);
+  }
+
+  /** `failed`: what was collected for the commit that failed. */
+  #detach(error: ReplicaError, failed: Collected | null): void {
     const { views, wakeQueues } = this.#options;
     captureWrites(views, false);
     this.#history.endAtHead();
     this.#resync.halt();
-    const { batch } = failed;
-    for (let i = 0; i < batch.blockCount; i++) this.#stale.mark(batch.blockIndex(i), 1);
-    for (const zero of batch.zeroRanges) this.#stale.mark(zero.startBlock, zero.blockCount);
+    if (failed !== null) markStale(this.#stale, failed.batch);
     this.#mode = nextMode(this.#mode, "detach");
     this.#enter("detached", error);
     this.#discard();
@@ -385,9 +397,4 @@ export class Replicator {
     this.#state = state;
     this.#options.onEvent({ state, mode: this.#mode, error });
   }
-}
-
-/** Whether everything gets to the replica in this mode, sooner or later. */
-function isLive(mode: Mode): boolean {
-  return mode !== "paused" && mode !== "detached";
 }

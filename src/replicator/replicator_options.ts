@@ -7,6 +7,7 @@ import type { CheckpointLimits } from "../replication/checkpoint_policy.ts";
 import type { Mode } from "../replication/mode.ts";
 import type { Bell } from "../shared/bell.ts";
 import type { SharedViews } from "../shared/layout.ts";
+import type { ClaimWatchOptions } from "./claim_watch.ts";
 import type { CheckpointWriter, CommitJournal } from "./committer.ts";
 import type { ResyncOptions } from "./resync.ts";
 
@@ -28,6 +29,8 @@ export interface ReplicatorOptions {
     ResyncOptions,
     "source" | "allocate" | "concurrency" | "pace" | "onUnreadable"
   >;
+  /** How to look at the claim on the replica while nothing is published; null: nobody else can take it. */
+  readonly claim: ClaimWatchOptions | null;
   /** The mode to begin in; in a forward mode the chunks to copy are stale already. */
   readonly mode: "logging" | "forward-part" | "forward-full";
   readonly bell: Bell;

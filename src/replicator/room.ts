@@ -36,6 +36,7 @@ import {
   releaseSoon,
 } from "./attach.ts";
 import type { CommitReceipt } from "./committer.ts";
+import { CLAIM_LOOK_MS } from "./claim_watch.ts";
 import { type Coverage, IntentCleaner } from "./intent_cleaner.ts";
 import { Replicator } from "./replicator.ts";
 import type { ResyncSource } from "./resync.ts";
@@ -126,7 +127,7 @@ export class ReplicatorRoom {
     this.#counters[COUNTER.lastCno] = writer.lastCno;
     const mode = startup.action === "attach" ? "logging" : startup.action;
     this.#wholeCopies.modeIs(mode);
-    this.#replicator = this.#makeReplicator({ metadata, writer, source: data, mode });
+    this.#replicator = this.#makeReplicator({ metadata, writer, claim, source: data, mode });
     if (this.#options.writeIntent) this.#cleaner = this.#makeCleaner(this.#primary, this.#dirtyMap);
     return {
       cno: writer.lastCno,
@@ -322,12 +323,13 @@ export class ReplicatorRoom {
   #makeReplicator(parts: {
     metadata: PrimaryMetadata;
     writer: HyperfileWriter;
+    claim: ReplicaClaim;
     source: ResyncSource;
     mode: ReplicatorReady["mode"];
   }): Replicator {
-    const { metadata, writer, source, mode } = parts;
+    const { metadata, writer, claim, source, mode } = parts;
     const { limits, batchBlocks, deviceSizeBytes } = this.#options;
-    const { resyncConcurrency, resyncBytesPerSecond } = this.#options;
+    const { resyncConcurrency, resyncBytesPerSecond, claimLookMs } = this.#options;
     const { clock, random } = this.#system;
     const { signal } = this.#abort;
     return new Replicator({
@@ -360,6 +362,11 @@ export class ReplicatorRoom {
             block,
             error: messageOf(error),
           }),
+      },
+      claim: {
+        requireHeld: (how) => claim.requireHeld(how),
+        everyMs: claimLookMs ?? CLAIM_LOOK_MS,
+        onTrouble: ({ message }) => this.#log.warn("Cannot look at the claim", { error: message }),
       },
       mode,
       bell: this.#system.bell(this.#views),

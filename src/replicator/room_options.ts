@@ -33,6 +33,8 @@ export interface ReplicatorRoomOptions {
   readonly resyncBytesPerSecond: number | null;
   /** After how long without a write a region may be taken off the dirty map; the usual time if absent. */
   readonly intentGenerationMs?: number;
+  /** After how long without a published commit the claim is looked at; the usual time if absent. */
+  readonly claimLookMs?: number;
   readonly deviceSizeBytes: number;
   readonly replica: ReplicaLocation;
   /** Over what the AWS environment variables say. */

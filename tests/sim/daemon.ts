@@ -204,8 +204,8 @@ export class SimDaemon {
   ): ReplicatorControl {
     const { bugs, plan, trace } = this.#options;
     const limits = { ...options.limits, maxAgeMs: plan.maxAgeMs };
-    const { batchBlocks, intentGenerationMs } = plan;
-    const changed = { ...options, limits, batchBlocks, intentGenerationMs };
+    const { batchBlocks, intentGenerationMs, claimLookMs } = plan;
+    const changed = { ...options, limits, batchBlocks, intentGenerationMs, claimLookMs };
     const room = new ReplicatorRoom(
       bugs.roomOptions(changed),
       {

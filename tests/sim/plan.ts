@@ -61,6 +61,7 @@ export interface WorldPlan {
   readonly batchBlocks: number;
   readonly maxAgeMs: number;
   readonly intentGenerationMs: number;
+  readonly claimLookMs: number;
   readonly congestion: "resync" | "block";
   readonly recoverConcurrency: number;
   /** Bytes a second; null: no limit. */
@@ -148,6 +149,7 @@ function drawAnyPlan(random: Prng): WorldPlan {
     batchBlocks: Math.max(ioBlocks + 2, 16, poolUnits >> 2) + random.below(64),
     maxAgeMs: random.pick([20, 100, 400]),
     intentGenerationMs: random.pick([0, 100, 3000]),
+    claimLookMs: random.pick([50, 1000, 30_000]),
     congestion: random.oneIn(4) ? "block" : "resync",
     recoverConcurrency: 1 + random.below(3),
     resyncRate: random.oneIn(4) ? 256 * 1024 : null,

@@ -123,8 +123,15 @@ function losingMachines(plan: WorldPlan): WorldPlan {
     eventsLater: 1,
     stopAfterMs: end.kind === "stop" ? 1000 : end.stopAfterMs,
   }));
-  // Nothing to copy first, so that what is stored is published.
-  return { ...plan, preset: false, skipInitialSync: true, storeFailOneIn: 0, ends };
+  // Nothing to copy first, so that what is stored is published; nobody is told before it tries.
+  return {
+    ...plan,
+    claimLookMs: 30_000,
+    preset: false,
+    skipInitialSync: true,
+    storeFailOneIn: 0,
+    ends,
+  };
 }
 
 /** R4: a region that somebody else asked for already is taken for durable. */

@@ -44,7 +44,7 @@ class LongCopy extends Bugs {
       ends: Array.from({ length: CRASHES }, () => ({
         kind: this.#kind,
         failpoint: "staged.after-write",
-        hit: 6,
+        hit: 7,
         eventsLater: 0,
         stopAfterMs: 20_000,
       } as const)),

@@ -199,6 +199,7 @@ export class VerifyWorld {
   #newReplicator(): Replicator {
     const { views, replica } = this;
     return new Replicator({
+      claim: null,
       views,
       writer: replica,
       journal: { recordCommit: () => Promise.resolve() },

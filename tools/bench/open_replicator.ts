@@ -27,6 +27,7 @@ export async function openReplicator(
     nodeCacheBytes: NODE_CACHE_BYTES,
   });
   const replicator = new Replicator({
+    claim: null,
     views,
     writer: {
       commit: (batch) =>

@@ -1,10 +1,14 @@
 import { assert, assertEquals } from "../../support/assert.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
 import { systemClock } from "../../../src/base/clock.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import type { CheckpointBatch } from "../../../src/format/checkpoint_batch.ts";
 import type { CommitReceipt } from "../../../src/replicator/committer.ts";
 import { Replicator } from "../../../src/replicator/replicator.ts";
-import type { ReplicatorEvent } from "../../../src/replicator/replicator_options.ts";
+import type {
+  ReplicatorEvent,
+  ReplicatorOptions,
+} from "../../../src/replicator/replicator_options.ts";
 import { ResyncPace } from "../../../src/replication/resync_pace.ts";
 import { ReplicatorBell } from "../../../src/shared/bell.ts";
 import { isCapturing } from "../../../src/shared/capture_mode.ts";
@@ -39,7 +43,12 @@ class MemoryWriter {
   }
 }
 
-function newDevice(poolUnits = 64) {
+type Surroundings = Pick<ReplicatorOptions, "claim" | "clock" | "bell">;
+
+function newDevice(
+  poolUnits = 64,
+  { claim = null, clock = systemClock, bell }: Partial<Surroundings> = {},
+) {
   const layout = sharedLayout({
     queues: 1,
     depth: 1,
@@ -56,13 +65,14 @@ function newDevice(poolUnits = 64) {
   const journal: string[] = [];
   let wakes = 0;
   const replicator = new Replicator({
+    claim,
     views,
     writer,
     journal: {
       recordCommit: ({ cno }) => Promise.resolve(void journal.push(`commit ${cno}`)),
     },
-    bell: new ReplicatorBell(views),
-    clock: systemClock,
+    bell: bell ?? new ReplicatorBell(views),
+    clock,
     random: () => 0,
     resync: {
       source: { readInto: () => Promise.reject(new Error("nothing is stale")) },
@@ -128,6 +138,43 @@ Deno.test("Replicator records no checkpoint when a commit changed nothing", asyn
   await running;
   assertEquals(device.journal, []);
   assertEquals(device.pool.usedUnits(), 0);
+});
+
+Deno.test("Replicator that is idle for half a minute learns that its replica was taken over", async () => {
+  const clock = new FakeClock();
+  const fenced = new ReplicaError("fenced", "Cannot write any more: another writer took it over");
+  let looks = 0;
+  let taken = false;
+  const device = newDevice(64, {
+    clock,
+    bell: {
+      async wait({ timeoutMs }) {
+        await clock.sleep(timeoutMs);
+      },
+    },
+    claim: {
+      everyMs: 30_000,
+      requireHeld() {
+        looks++;
+        return taken ? Promise.reject(fenced) : Promise.resolve();
+      },
+      onTrouble: () => assert(false, "every look has an answer"),
+    },
+  });
+  const running = device.replicator.run();
+  const until = async (met: () => boolean) => {
+    while (!met()) await new Promise((resolve) => setTimeout(resolve, 0));
+  };
+  await until(() => clock.nowMs() >= 100_000);
+  assertEquals([looks, device.events], [3, []]);
+  taken = true;
+  await until(() => device.replicator.state === "detached");
+  assertEquals(looks, 4, "the next look shows it");
+  assertEquals(device.events, [{ state: "detached", mode: "detached", error: fenced }]);
+  assert(!isCapturing(device.views.words), "writes only mark what they change");
+  device.replicator.stop();
+  await running;
+  assertEquals(looks, 4);
 });
 
 Deno.test("Replicator commits no gap: an unpublished entry holds back the later ones", async () => {

@@ -59,6 +59,7 @@ interface ReplicatorParts {
 
 function makeReplicator({ views, mode, replica, readInto, events, skipped }: ReplicatorParts) {
   return new Replicator({
+    claim: null,
     views,
     writer: replica,
     journal: { recordCommit: () => Promise.resolve() },
