@@ -3,8 +3,9 @@
 // is quiet, replaying what was captured must give the primary's bytes, and nothing may be held.
 
 import { assert, assertEquals } from "../support/assert.ts";
-import { ModelQueue, type ModelRequest } from "../support/model_queue.ts";
+import { ModelQueue } from "../support/model_queue.ts";
 import { Prng, seedOf } from "../support/prng.ts";
+import type { TagRequest } from "../support/tag_table.ts";
 import { PAGE_BYTES } from "../../src/format/sealed_page.ts";
 import { SECTOR } from "../../src/base/units.ts";
 import { ReplicaHandler } from "../../src/queue/replica_handler.ts";
@@ -118,7 +119,7 @@ class World {
     }
   }
 
-  #request(): ModelRequest {
+  #request(): TagRequest {
     const op = this.#random.pick([
       UBLK_IO_OP_READ,
       UBLK_IO_OP_WRITE,

@@ -8,15 +8,12 @@ import { PAGE_BYTES } from "../../src/format/sealed_page.ts";
 import type { SharedViews } from "../../src/shared/layout.ts";
 import { UBLK_IO_OP_WRITE } from "../../src/ublk/uapi.ts";
 import { assert } from "../support/assert.ts";
+import { type TagRequest, TagTable } from "../support/tag_table.ts";
 import type { SimOp } from "./history.ts";
 import { CrashHere, type Process } from "./scheduler.ts";
 import type { SimDrive } from "./sim_drive.ts";
 
-export interface SimRequest {
-  readonly op: number;
-  readonly flags: number;
-  readonly startSector: number;
-  readonly sectors: number;
+export interface SimRequest extends TagRequest {
   /** Null for requests that change nothing. */
   readonly change: SimOp | null;
   answer(result: number): void;
@@ -33,42 +30,21 @@ export interface SimQueueOptions {
   crash(): void;
 }
 
-export class SimQueue implements RequestQueue {
-  readonly offsetBytes: Float64Array;
+export class SimQueue extends TagTable<SimRequest> implements RequestQueue {
   readonly #options: SimQueueOptions;
-  readonly #requests: (SimRequest | null)[];
-  readonly #bufferOffset: number;
-  readonly #strideBytes: number;
   #handler: RequestHandler | null = null;
 
   constructor(options: SimQueueOptions) {
-    const { depth, tagStrideBytes, tagBuffersOffset } = options.views.layout;
+    super(options.views, options.qid);
     this.#options = options;
-    this.offsetBytes = new Float64Array(depth);
-    this.#requests = Array(depth).fill(null);
-    this.#strideBytes = tagStrideBytes;
-    this.#bufferOffset = tagBuffersOffset + options.qid * depth * tagStrideBytes;
   }
 
   serve(handler: RequestHandler): void {
     this.#handler = handler;
   }
 
-  freeTag(): number {
-    return this.#requests.indexOf(null);
-  }
-
-  get busy(): boolean {
-    return this.#requests.some((request) => request !== null);
-  }
-
-  buffer(tag: number): Uint8Array {
-    const offset = this.#bufferOffset + tag * this.#strideBytes;
-    return this.#options.views.memory.subarray(offset, offset + this.#strideBytes);
-  }
-
   issue(tag: number, request: SimRequest): void {
-    this.#requests[tag] = request;
+    this.put(tag, request);
     this.#enter((handler) => handler.start(tag));
   }
 
@@ -90,32 +66,15 @@ export class SimQueue implements RequestQueue {
 
   // ---- RequestQueue ----
 
-  op(tag: number): number {
-    return this.#request(tag).op;
-  }
-
-  flags(tag: number): number {
-    return this.#request(tag).flags;
-  }
-
-  locate(tag: number): void {
-    this.offsetBytes[tag] = this.#request(tag).startSector * SECTOR;
-  }
-
-  sectors(tag: number): number {
-    return this.#request(tag).sectors;
-  }
-
   finish(tag: number, result: number): void {
-    const request = this.#request(tag);
-    this.#requests[tag] = null;
+    const request = this.take(tag);
     if (!request.early) request.answer(result);
   }
 
   readPrimary(tag: number, stage: number, skip: number, length: number): void {
     const { drive, process } = this.#options;
     const offset = this.offsetBytes[tag];
-    assert(skip + length <= this.#strideBytes, "a read fits the tag's buffer");
+    assert(skip + length <= this.strideBytes, "a read fits the tag's buffer");
     assert(offset >= 0 && offset + length <= drive.deviceSizeBytes, "a read lies on the device");
     const into = this.buffer(tag).subarray(skip, skip + length);
     drive.read({ process, offset, into }, this.#completion(tag, stage));
@@ -153,7 +112,7 @@ export class SimQueue implements RequestQueue {
 
   /** For planted bugs: answers the request now, and not when it is really done. */
   protected answerEarly(tag: number): void {
-    const request = this.#request(tag);
+    const request = this.request(tag);
     if (request.early) return;
     request.early = true;
     request.answer(request.sectors * SECTOR);
@@ -169,15 +128,9 @@ export class SimQueue implements RequestQueue {
   }
 
   #change(tag: number): SimOp {
-    const { change, op, startSector } = this.#request(tag);
+    const { change, op, startSector } = this.request(tag);
     assert(change !== null, "only a request that changes something writes to the primary");
     assert(op !== UBLK_IO_OP_WRITE || this.offsetBytes[tag] === startSector * SECTOR, "in place");
     return change;
-  }
-
-  #request(tag: number): SimRequest {
-    const request = this.#requests[tag];
-    assert(request !== null, "only a tag with a request is looked at");
-    return request;
   }
 }

@@ -8,15 +8,9 @@ import { SECTOR } from "../../src/base/units.ts";
 import { PAGE_BYTES } from "../../src/format/sealed_page.ts";
 import { assert } from "./assert.ts";
 import type { Prng } from "./prng.ts";
+import { type TagRequest, TagTable } from "./tag_table.ts";
 
 const EIO = 5;
-
-export interface ModelRequest {
-  readonly op: number;
-  readonly flags: number;
-  readonly startSector: number;
-  readonly sectors: number;
-}
 
 interface ModelIo {
   readonly tag: number;
@@ -27,17 +21,13 @@ interface ModelIo {
   effect: (() => void) | null;
 }
 
-export class ModelQueue implements RequestQueue {
+export class ModelQueue extends TagTable<TagRequest> implements RequestQueue {
   readonly inFlight: ModelIo[] = [];
   readonly results = new Map<number, number>();
-  readonly offsetBytes: Float64Array;
-  readonly #requests: (ModelRequest | null)[];
   readonly #random: Prng;
   readonly #primary: Uint8Array;
   readonly #memory: Uint8Array;
-  readonly #bufferOffset: number;
   readonly #stagingOffset: number;
-  readonly #strideBytes: number;
   /** One change of the primary in so many fails half way; 0: none. Reads never fail. */
   readonly #failOneIn: number;
 
@@ -45,33 +35,16 @@ export class ModelQueue implements RequestQueue {
     views: SharedViews,
     options: { qid: number; primary: Uint8Array; random: Prng; failOneIn: number },
   ) {
-    const { depth, tagStrideBytes, tagBuffersOffset, stagingOffset } = views.layout;
-    this.#stagingOffset = stagingOffset;
-    this.offsetBytes = new Float64Array(depth);
-    this.#requests = Array(depth).fill(null);
+    super(views, options.qid);
+    this.#stagingOffset = views.layout.stagingOffset;
     this.#random = options.random;
     this.#primary = options.primary;
     this.#memory = views.memory;
-    this.#strideBytes = tagStrideBytes;
-    this.#bufferOffset = tagBuffersOffset + options.qid * depth * tagStrideBytes;
     this.#failOneIn = options.failOneIn;
   }
 
-  freeTag(): number {
-    return this.#requests.indexOf(null);
-  }
-
-  get busy(): boolean {
-    return this.#requests.some((request) => request !== null);
-  }
-
-  buffer(tag: number): Uint8Array {
-    const offset = this.#bufferOffset + tag * this.#strideBytes;
-    return this.#memory.subarray(offset, offset + this.#strideBytes);
-  }
-
-  issue(tag: number, request: ModelRequest, handler: RequestHandler): void {
-    this.#requests[tag] = request;
+  issue(tag: number, request: TagRequest, handler: RequestHandler): void {
+    this.put(tag, request);
     handler.start(tag);
   }
 
@@ -90,31 +63,14 @@ export class ModelQueue implements RequestQueue {
     return true;
   }
 
-  op(tag: number): number {
-    return this.#request(tag).op;
-  }
-
-  flags(tag: number): number {
-    return this.#request(tag).flags;
-  }
-
-  locate(tag: number): void {
-    this.offsetBytes[tag] = this.#request(tag).startSector * SECTOR;
-  }
-
-  sectors(tag: number): number {
-    return this.#request(tag).sectors;
-  }
-
   finish(tag: number, result: number): void {
-    assert(this.#requests[tag] !== null, "a request is answered once");
-    this.#requests[tag] = null;
+    this.take(tag);
     this.results.set(result, (this.results.get(result) ?? 0) + 1);
   }
 
   readPrimary(tag: number, stage: number, skip: number, length: number): void {
     const offset = this.offsetBytes[tag];
-    assert(skip + length <= this.#strideBytes, "a read fits the tag's buffer");
+    assert(skip + length <= this.strideBytes, "a read fits the tag's buffer");
     assert(offset >= 0 && offset + length <= this.#primary.length, "a read lies on the device");
     this.#submit(tag, stage, length, () => {
       this.buffer(tag).set(this.#primary.subarray(offset, offset + length), skip);
@@ -154,12 +110,6 @@ export class ModelQueue implements RequestQueue {
 
   #write(tag: number, offset: number, sectors: number): void {
     this.#primary.set(this.buffer(tag).subarray(0, sectors * SECTOR), offset);
-  }
-
-  #request(tag: number): ModelRequest {
-    const request = this.#requests[tag];
-    assert(request !== null, "only a tag with a request is looked at");
-    return request;
   }
 
   /** `part` is what an I/O that fails leaves behind; null for one that never fails. */
