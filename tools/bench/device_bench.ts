@@ -4,9 +4,9 @@
 import { GiB, KiB, MiB } from "../../src/base/units.ts";
 import { UBLK_IO_OP_WRITE } from "../../src/ublk/uapi.ts";
 import type { HotLoopOptions, HotLoopResult } from "../../tests/support/hot_loop.ts";
-import { withFilledFile } from "./filled_file.ts";
 import { median } from "./guest_results.ts";
 import { say, table } from "./print.ts";
+import { inRounds } from "./rounds.ts";
 
 const PROBE = new URL("./device_probe.ts", import.meta.url).pathname;
 const FILE_BYTES = 256 * MiB;
@@ -38,25 +38,23 @@ export interface DeviceRow {
 }
 
 export async function deviceBench(options: { rounds: number }): Promise<DeviceRow[]> {
-  return await withFilledFile(FILE_BYTES, async (primaryPath) => {
-    const rows: DeviceRow[] = [];
-    for (const workload of WORKLOADS) {
-      const pairs: { loop: HotLoopResult; replica: HotLoopResult }[] = [];
-      for (let round = 0; round < options.rounds; round++) {
-        const loop = await measure("loop", workload, primaryPath);
-        const replica = await measure("replica", workload, primaryPath);
-        pairs.push({ loop, replica });
-      }
-      rows.push({
-        workload: workload.name,
-        loopPerSecond: median(pairs.map(({ loop }) => perSecond(loop))),
-        replicaPerSecond: median(pairs.map(({ replica }) => perSecond(replica))),
-        ratio: median(pairs.map(({ loop, replica }) => perSecond(replica) / perSecond(loop))),
-        loopCpuMicros: median(pairs.map(({ loop }) => cpuMicros(loop))),
-        replicaCpuMicros: median(pairs.map(({ replica }) => cpuMicros(replica))),
-      });
-    }
-    return rows;
+  return await inRounds({
+    ...options,
+    fileBytes: FILE_BYTES,
+    workloads: WORKLOADS,
+    async measure(workload: DeviceWorkload, path: string) {
+      const loop = await measure("loop", workload, path);
+      const replica = await measure("replica", workload, path);
+      return { loop, replica };
+    },
+    row: ({ name }, pairs): DeviceRow => ({
+      workload: name,
+      loopPerSecond: median(pairs.map(({ loop }) => perSecond(loop))),
+      replicaPerSecond: median(pairs.map(({ replica }) => perSecond(replica))),
+      ratio: median(pairs.map(({ loop, replica }) => perSecond(replica) / perSecond(loop))),
+      loopCpuMicros: median(pairs.map(({ loop }) => cpuMicros(loop))),
+      replicaCpuMicros: median(pairs.map(({ replica }) => cpuMicros(replica))),
+    }),
   });
 }
 

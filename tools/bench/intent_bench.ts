@@ -9,9 +9,9 @@ import { KiB, MiB } from "../../src/base/units.ts";
 import { UBLK_IO_OP_WRITE } from "../../src/ublk/uapi.ts";
 import type { HotLoopOptions } from "../../tests/support/hot_loop.ts";
 import { measureHotLoop } from "../../tests/support/measure_hot_loop.ts";
-import { withFilledFile } from "./filled_file.ts";
 import { median } from "./guest_results.ts";
 import { say, table } from "./print.ts";
+import { inRounds } from "./rounds.ts";
 
 const FILE_BYTES = 256 * MiB;
 const WARM_UP = 40_000;
@@ -52,26 +52,24 @@ export interface IntentRow {
 }
 
 export async function intentBench(options: { rounds: number }): Promise<IntentRow[]> {
-  return await withFilledFile(FILE_BYTES, async (primaryPath) => {
-    const rows: IntentRow[] = [];
-    for (const workload of WORKLOADS) {
-      const taken: Record<State, number>[] = [];
-      for (let round = 0; round < options.rounds; round++) {
-        const figures = { off: 0, clean: 0, dirty: 0 };
-        for (const state of turned(round)) {
-          figures[state] = await measure(workload, state, primaryPath);
-        }
-        taken.push(figures);
-      }
+  return await inRounds({
+    ...options,
+    fileBytes: FILE_BYTES,
+    workloads: WORKLOADS,
+    async measure(workload: IntentWorkload, path: string, round: number) {
+      const figures = { off: 0, clean: 0, dirty: 0 };
+      for (const state of turned(round)) figures[state] = await measure(workload, state, path);
+      return figures;
+    },
+    row({ name }, taken): IntentRow {
       const of = (state: State) => median(taken.map((figures) => figures[state]));
-      rows.push({
-        workload: workload.name,
+      return {
+        workload: name,
         perSecond: { off: of("off"), clean: of("clean"), dirty: of("dirty") },
         cleanRatio: median(taken.map(({ clean, off }) => clean / off)),
         dirtyRatio: median(taken.map(({ dirty, off }) => dirty / off)),
-      });
-    }
-    return rows;
+      };
+    },
   });
 }
 
