@@ -10,24 +10,28 @@ import { StaleMap } from "../shared/stale_map.ts";
 /** The regions that the primary's dirty map names. */
 export function markDirtyRegions(views: SharedViews): void {
   const map = new IntentMap(views);
-  markRegions(views, (region) => map.isDurable(region));
-}
-
-function markRegions(views: SharedViews, isStale: (region: number) => boolean): void {
-  const { regionCount } = views.layout;
-  const stale = new StaleMap(views);
-  const regions = new RegionGrid(views.layout);
-  for (let region = 0; region < regionCount; region++) {
-    if (!isStale(region)) continue;
-    const first = regions.firstBlock(region);
-    stale.mark(first, regions.endBlock(region) - first);
+  const mark = regionMarker(views);
+  for (let region = map.nextDurable(0); region >= 0; region = map.nextDurable(region + 1)) {
+    mark(region);
   }
 }
 
 /** Everything but the regions that an unfinished copy of the device has put on the replica already. */
 export function markAllBut(views: SharedViews, isCopied: (region: number) => boolean): void {
   const map = new IntentMap(views);
-  markRegions(views, (region) => map.isDurable(region) || !isCopied(region));
+  const mark = regionMarker(views);
+  for (let region = 0; region < views.layout.regionCount; region++) {
+    if (map.isDurable(region) || !isCopied(region)) mark(region);
+  }
+}
+
+function regionMarker(views: SharedViews): (region: number) => void {
+  const regions = new RegionGrid(views.layout);
+  const stale = new StaleMap(views);
+  return (region) => {
+    const first = regions.firstBlock(region);
+    stale.mark(first, regions.endBlock(region) - first);
+  };
 }
 
 /** Everything; on an empty replica what reads as zeros without looking is there already. */

@@ -258,6 +258,16 @@ export class IntentMap {
     return (Atomics.load(this.#durable, region >>> 5) >>> (region & 31) & 1) === 1;
   }
 
+  /** The first region at or after `from` that the primary's map names; -1: none. */
+  nextDurable(from: number): number {
+    const words = this.#durable.length;
+    for (let word = from >>> 5, mask = -1 << (from & 31); word < words; word++, mask = -1) {
+      const bits = Atomics.load(this.#durable, word) & mask;
+      if (bits !== 0) return 32 * word + 31 - Math.clz32(bits & -bits);
+    }
+    return -1;
+  }
+
   /** Regions that bits of a page on the primary name and this map does not. */
   countUnnamed(page: number, bits: Uint8Array): number {
     const from = page * INTENT_PAGE_WORDS;
