@@ -64,6 +64,8 @@ export interface FaultProxy {
   bytesPerSecond: number;
   /** While true, connections are accepted and nothing is read from them. */
   blackHole: boolean;
+  /** While set, no request reaches the server and no answer the client; they go on when it resolves. */
+  held: Promise<void> | null;
   readonly requests: ProxiedRequest[];
   count(kind: RequestKind): number;
   reset(): void;
@@ -87,6 +89,7 @@ class Proxy implements FaultProxy {
   plan: (request: ProxiedRequest) => Fault | null = () => null;
   bytesPerSecond = Infinity;
   blackHole = false;
+  held: Promise<void> | null = null;
   readonly requests: ProxiedRequest[] = [];
   readonly #targetPort: number;
   readonly #listener: Deno.Listener;
@@ -113,6 +116,7 @@ class Proxy implements FaultProxy {
     this.plan = () => null;
     this.bytesPerSecond = Infinity;
     this.blackHole = false;
+    this.held = null;
   }
 
   stop(): void {
@@ -155,6 +159,7 @@ class Proxy implements FaultProxy {
   async #handle(client: Deno.Conn, reader: MessageReader, head: HttpMessage): Promise<boolean> {
     const request = this.#note(head);
     const fault = this.plan(request);
+    await this.held;
     if (fault?.type === "early-status") {
       await client.write(answer(fault));
       return false;
@@ -176,6 +181,7 @@ class Proxy implements FaultProxy {
         await sleep(fault.ms);
     }
     const response = await this.#forward(head);
+    await this.held;
     switch (fault?.type) {
       case "reset-after":
         return false;
@@ -214,7 +220,10 @@ class Proxy implements FaultProxy {
       const reader = new MessageReader(server, () => Infinity);
       const response = await reader.readHead();
       if (response === null) throw new Deno.errors.ConnectionReset("the server closed");
-      if (!request.startLine.startsWith("HEAD ")) response.body = await reader.readToEnd();
+      const ofHead = request.startLine.startsWith("HEAD ");
+      if (!ofHead && response.headers.has("content-length")) {
+        response.body = await reader.readBody(response);
+      } else if (!ofHead) response.body = await reader.readToEnd();
       response.headers.delete("connection");
       return response;
     } finally {
