@@ -18,7 +18,8 @@ import { DAEMON_RETRY, RetryStore } from "../../src/replica/retry_store.ts";
 import type { Bell, BellWait } from "../../src/shared/bell.ts";
 import { Doorbells } from "../../src/shared/doorbells.ts";
 import { type SharedViews, WORD } from "../../src/shared/layout.ts";
-import type { ReplicatorControl, TargetPrimary, TargetSystem } from "../../src/system_of_target.ts";
+import type { ReplicatorControl, TargetSystem } from "../../src/system_of_target.ts";
+import { targetPrimary } from "../support/memory_primary.ts";
 import type { ReplicatorEnd } from "../../src/workers/replicator_handle.ts";
 import type { Prng } from "../support/prng.ts";
 import { type WorldPlan } from "./plan.ts";
@@ -155,25 +156,7 @@ export class SimDaemon {
     const { scheduler, process, arena, drive, bugs } = this.#options;
     const clock = scheduler.clock(process);
     const disk = bugs.disk(drive.disk(process), drive);
-    const primary: TargetPrimary = {
-      ...disk,
-      geometry: {
-        kind: "block device",
-        sizeBytes: drive.sizeBytes,
-        logicalBlockBytes: 512,
-        physicalBlockBytes: 4096,
-        volatileCache: true,
-        fua: true,
-        rotational: false,
-        discardBytesMax: 2 ** 31,
-        discardGranularityBytes: 512,
-        deviceNumber: "0:0",
-        inode: 0,
-      },
-      buffered: false,
-      fd: -1,
-      close: () => {},
-    };
+    const primary = targetPrimary(disk);
     return {
       clock,
       openPrimary: () => Promise.resolve(primary),

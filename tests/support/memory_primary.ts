@@ -79,25 +79,7 @@ export class MemoryPrimary {
 
   /** As the target opens it. */
   forTarget(): TargetPrimary {
-    return {
-      ...this.disk,
-      geometry: {
-        kind: "block device",
-        sizeBytes: this.bytes.length,
-        logicalBlockBytes: 512,
-        physicalBlockBytes: 4096,
-        volatileCache: true,
-        fua: true,
-        rotational: false,
-        discardBytesMax: 2 ** 31,
-        discardGranularityBytes: 512,
-        deviceNumber: "0:0",
-        inode: 0,
-      },
-      buffered: false,
-      fd: -1,
-      close: () => {},
-    };
+    return targetPrimary(this.disk);
   }
 
   /** As the replicator's room opens it. */
@@ -116,4 +98,27 @@ export class MemoryPrimary {
       close: () => {},
     };
   }
+}
+
+/** A disk that is no file, as the target opens a drive: with a volatile cache, 512 bytes a sector. */
+export function targetPrimary(disk: Disk): TargetPrimary {
+  return {
+    ...disk,
+    geometry: {
+      kind: "block device",
+      sizeBytes: disk.sizeBytes,
+      logicalBlockBytes: 512,
+      physicalBlockBytes: 4096,
+      volatileCache: true,
+      fua: true,
+      rotational: false,
+      discardBytesMax: 2 ** 31,
+      discardGranularityBytes: 512,
+      deviceNumber: "0:0",
+      inode: 0,
+    },
+    buffered: false,
+    fd: -1,
+    close: () => {},
+  };
 }
