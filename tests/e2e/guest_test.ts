@@ -133,6 +133,22 @@ Deno.test("Guest ends at its time limit, even before it is up", async () => {
   assert(result.elapsedMs < 20_000, `it took ${result.elapsedMs} ms`);
 });
 
+Deno.test("runGuest() boots again when a boot stands still", async () => {
+  const share = await Deno.makeTempDir();
+  try {
+    // No boot is done in a second, so the last one is taken as it comes.
+    const result = await runGuest({
+      command: `echo up >>${share}/boots`,
+      share,
+      bootLimitMs: 1000,
+    });
+    assertEquals([result.outcome, result.exitCode], ["exited", 0], explain(result));
+    assertEquals(await Deno.readTextFile(`${share}/boots`), "up\n");
+  } finally {
+    await Deno.remove(share, { recursive: true });
+  }
+});
+
 Deno.test("Guest reports a kernel panic with the kernel's words", async () => {
   const result = await runGuest({ command: "echo c >/proc/sysrq-trigger; sleep 60" });
   assertEquals(result.outcome, "panic");

@@ -53,6 +53,8 @@ export interface GuestOptions {
   kernelArguments?: readonly string[];
   /** The power is cut after this time. Default 300 s. */
   timeLimitMs?: number;
+  /** A boot that takes longer stands still. Default 90 s. */
+  bootLimitMs?: number;
   /** Also copies the guest's output to this process's stdout and stderr as it comes. */
   echo?: boolean;
   /** An interactive shell on this terminal instead of a command. */
