@@ -86,6 +86,8 @@ export class Resync {
   readonly #buffers: Uint8Array[] = [];
   readonly #copies = new Map<Promise<void>, BlockRun>();
   #cursor = 0;
+  /** Stale chunks of the copies under way: they count as stale, and are not in the map. */
+  #takenChunks = 0;
   #enabled = false;
   #pausedUntilMs = 0;
   /** How often blocks could not be read that are still to be copied. */
@@ -150,12 +152,20 @@ export class Resync {
 
   /** The next stretch whose lock could be had at once: locked, its bits cleared. Null: none now. */
   #next(): Stretch | null {
+    // The map of a large device takes long to be looked through for nothing.
+    const stretch = this.#stale.count() > this.#takenChunks ? this.#find() : null;
+    if (stretch === null) this.#pausedUntilMs = this.#options.clock.nowMs() + RETRY_MS;
+    else this.#takenChunks += stretch.staleChunks;
+    return stretch;
+  }
+
+  #find(): Stretch | null {
     const stale = this.#stale;
     let wrapped = false;
     while (true) {
       const chunk = stale.next(this.#cursor);
       if (chunk < 0) {
-        if (wrapped || this.#cursor === 0) break;
+        if (wrapped || this.#cursor === 0) return null;
         wrapped = true;
         this.#cursor = 0;
         continue;
@@ -163,14 +173,12 @@ export class Resync {
       const runs = this.#staleRuns(chunk);
       const last = runs[runs.length - 1];
       const stretch = this.#stretch(runs);
-      if (!this.#hasRoom(stretch)) break;
+      if (!this.#hasRoom(stretch)) return null;
       this.#cursor = last.first + last.count;
       if (!this.#lock.tryLock(stretch.firstBlock, stretch.blocks)) continue;
       for (const { first, count } of runs) stale.take(first, count);
       return stretch;
     }
-    this.#pausedUntilMs = this.#options.clock.nowMs() + RETRY_MS;
-    return null;
   }
 
   /** Runs of stale chunks from `chunk` on, as far as one stretch reaches. */
@@ -229,6 +237,7 @@ export class Resync {
     } finally {
       if (!placed) this.#markAgain(stretch.firstBlock, stretch.stale);
       this.#stale.settle(stretch.staleChunks);
+      this.#takenChunks -= stretch.staleChunks;
       this.#lock.unlockAndWake(stretch.firstBlock, stretch.blocks, wakeQueues);
       this.#buffers.push(buffer);
     }
