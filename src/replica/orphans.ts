@@ -35,6 +35,8 @@ import { checkRoot } from "./tree_walk.ts";
 import type { WriteClaim } from "./write_claim.ts";
 
 const EMPTY_CONCURRENCY = 16;
+/** Lost answers in a row before an adoption is given up, as with a claim. */
+const ADOPT_ATTEMPTS_MAX = 16;
 
 /** What to do with a whole segment that was never published. */
 export type OrphanPolicy = "adopt" | "delete" | "refuse";
@@ -135,7 +137,7 @@ export async function settleOrphans(
       const { ctime, ctimeNsec } = known.inode;
       const bytes = InodeRecord.toBytes({ ...inode, ctime, ctimeNsec });
       await hit("attach.before-adoption");
-      current = await putInode(store, bytes, known, { claim, signal });
+      current = await publishAdopted(store, bytes, known, { claim, signal });
       await hit("attach.after-adoption");
       adopted = next;
       found.shift();
@@ -154,6 +156,23 @@ export async function settleOrphans(
     report: { adopted, deleted: found.map(({ id }) => id) },
     standing,
   };
+}
+
+/** Publishes an orphan although answers get lost: what became of a put is read, and only then known. */
+async function publishAdopted(
+  store: ObjectStore,
+  bytes: Uint8Array,
+  known: KnownInode,
+  options: RequestOptions & { claim: WriteClaim },
+): Promise<KnownInode> {
+  for (let attempt = 1;; attempt++) {
+    try {
+      return await putInode(store, bytes, known, options);
+    } catch (error) {
+      const isLost = error instanceof ReplicaError && error.kind === "unavailable";
+      if (!isLost || attempt === ADOPT_ATTEMPTS_MAX) throw error;
+    }
+  }
 }
 
 /** The inode of an orphan of this primary; null for any other segment. */

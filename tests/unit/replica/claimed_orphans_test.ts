@@ -58,6 +58,19 @@ Deno.test("openClaimed() adopts the last commit of this primary's dead daemon", 
   assertEquals(await published(one.store), [1, 2, 3]);
 });
 
+// Of all the requests of a start this one alone made it fail when its answer was lost.
+Deno.test("openClaimed() adopts although the answer to the put of the inode is lost", async () => {
+  const one = await scene();
+  await dieBetweenPuts(one);
+  let inodePuts = 0;
+  one.store.hook = ({ verb, key }) =>
+    // The first one is the claim's touch.
+    verb === "put" && key === "inode" && [2, 3].includes(++inodePuts) ? "lost" : undefined;
+  const { writer } = await one.host.attach(one.store, { adopt: true });
+  assertEquals([writer.lastCno, inodePuts], [2, 4]);
+  assertEquals(await published(one.store), [1, 2]);
+});
+
 Deno.test("openClaimed() empties another writer's orphan, and uses its number", async () => {
   const one = await scene();
   await dieBetweenPuts(one);
