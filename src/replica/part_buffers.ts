@@ -43,7 +43,9 @@ export class PartBuffers {
     }
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const onAbort = () => {
-      this.#waiting.splice(this.#waiting.indexOf(resolve), 1);
+      const at = this.#waiting.indexOf(resolve);
+      // It may have its place already, and not know yet.
+      if (at >= 0) this.#waiting.splice(at, 1);
       resolve(false);
     };
     this.#waiting.push(resolve);
