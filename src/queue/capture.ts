@@ -107,6 +107,11 @@ export class Capture {
     return 0;
   }
 
+  /** The blocks of `tag` can't be had now: they are marked stale. */
+  leave(tag: number): void {
+    this.#mark(this.#first[tag], this.#count[tag]);
+  }
+
   #isOpenTo(first: number, count: number): boolean {
     if (!isCapturing(this.#words)) return false;
     return this.#history.isWhole() || !this.#stale.overlaps(first, count);

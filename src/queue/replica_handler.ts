@@ -13,7 +13,7 @@
 //    this request left there.
 // 3. The pool only ever holds whole replica blocks. What a request covers in part is read back from
 //    the primary under the lock; so is what a failed request may have changed: capture follows the
-//    primary's bytes, never the guest's hopes.
+//    primary's bytes, never the guest's hopes. What can't be read back is left to resync.
 // 4. R4: nothing changes the primary before the gate has seen its regions in the primary's dirty map
 //    (intent_gate.ts). From there until its capture the change is counted.
 // 5. A tag is in one place: with the kernel, in flight on the primary, or in one of the three Waiters.
@@ -169,9 +169,13 @@ export class ReplicaHandler implements RequestHandler {
         this.#retryGate();
         return;
       default:
-        // Blocks that the primary cannot read have no content that a replica could miss.
-        if (res < 0) this.#captured(tag);
-        else this.#toPool(tag);
+        if (res >= 0) {
+          this.#toPool(tag);
+          return;
+        }
+        // One block may have failed the read of many: resync reads them one by one, and again.
+        this.#capture.leave(tag);
+        this.#placed(tag, 0);
     }
   }
 

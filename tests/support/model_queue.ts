@@ -28,12 +28,20 @@ export class ModelQueue extends TagTable<TagRequest> implements RequestQueue {
   readonly #primary: Uint8Array;
   readonly #memory: Uint8Array;
   readonly #stagingOffset: number;
-  /** One change of the primary in so many fails half way; 0: none. Reads never fail. */
+  /** One change of the primary in so many fails half way; 0: none. */
   readonly #failOneIn: number;
+  /** Whether so many reads fail, too. */
+  readonly #readsFail: boolean;
 
   constructor(
     views: SharedViews,
-    options: { qid: number; primary: Uint8Array; random: Prng; failOneIn: number },
+    options: {
+      qid: number;
+      primary: Uint8Array;
+      random: Prng;
+      failOneIn: number;
+      readsFail?: boolean;
+    },
   ) {
     super(views, options.qid);
     this.#stagingOffset = views.layout.stagingOffset;
@@ -41,6 +49,7 @@ export class ModelQueue extends TagTable<TagRequest> implements RequestQueue {
     this.#primary = options.primary;
     this.#memory = views.memory;
     this.#failOneIn = options.failOneIn;
+    this.#readsFail = options.readsFail ?? false;
   }
 
   issue(tag: number, request: TagRequest, handler: RequestHandler): void {
@@ -74,7 +83,7 @@ export class ModelQueue extends TagTable<TagRequest> implements RequestQueue {
     assert(offset >= 0 && offset + length <= this.#primary.length, "a read lies on the device");
     this.#submit(tag, stage, length, () => {
       this.buffer(tag).set(this.#primary.subarray(offset, offset + length), skip);
-    }, null);
+    }, this.#readsFail ? () => {} : null);
   }
 
   writePrimary(tag: number, stage: number, length: number): void {
