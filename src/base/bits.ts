@@ -13,3 +13,8 @@ export function countBits(word: number): number {
   x = (x & 0x3333_3333) + ((x >>> 2) & 0x3333_3333);
   return Math.imul((x + (x >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24;
 }
+
+/** The place of the lowest bit of a word that has one. */
+export function lowestBit(word: number): number {
+  return WORD_BITS - 1 - Math.clz32(word & -word);
+}

@@ -1,8 +1,7 @@
 // The parts of a status that tell how far a replica is from its primary: what is dirty, what is being
 // copied, what is being compared.
 
-import type { Mode } from "../replication/mode.ts";
-import { isResyncing } from "../replication/mode.ts";
+import { isLive, type Mode } from "../replication/mode.ts";
 import type { VerifyProgress } from "../replication/verify_report.ts";
 import { REPLICATOR_COUNTER, replicatorCounters } from "../shared/counters.ts";
 import { History } from "../shared/history.ts";
@@ -26,14 +25,11 @@ export function resyncReport(views: SharedViews, mode: Mode, nowMs: number): Res
   if (new History(views).isWhole()) return null;
   const { chunkBlocks, unitBytes } = views.layout;
   const pendingBytes = new StaleMap(views).count() * chunkBlocks * unitBytes;
-  // A full pool is seen before the replicator has changed its mode.
-  if (!isResyncing(mode) && mode !== "logging") {
-    return { doneBytes: 0, pendingBytes, bytesPerSecond: 0, remainingSeconds: null };
-  }
   const counter = (name: keyof typeof REPLICATOR_COUNTER) =>
     views.counters[replicatorCounters(views) + REPLICATOR_COUNTER[name]];
   const sinceMs = counter("resyncSinceMs");
-  if (sinceMs === 0) {
+  // Live, as a full pool is seen before the replicator has changed its mode.
+  if (!isLive(mode) || sinceMs === 0) {
     return { doneBytes: 0, pendingBytes, bytesPerSecond: 0, remainingSeconds: null };
   }
   const doneBytes = counter("resyncedBytes") - counter("resyncFromBytes");

@@ -98,6 +98,11 @@ export function setRegion(bits: Uint8Array, region: number, on: boolean): void {
   else bits[region >>> 3] &= ~mask;
 }
 
+/** The bits of a page, whole and on their own, as words: region r is bit r mod 32 of word r / 32. */
+export function regionWords(bits: Uint8Array): Int32Array {
+  return new Int32Array(bits.buffer, bits.byteOffset, REGION_BITS_BYTES / 4);
+}
+
 /** A page with no bit set. */
 export function emptyRegionPage(
   values: Omit<RegionPage, "sequence" | "bits" | "staged">,

@@ -23,6 +23,7 @@ import {
   REGION_MAP_COPIES,
   type RegionPage,
   REGIONS_PER_PAGE,
+  regionWords,
   type StagedTag,
   testRegion,
 } from "../format/region_map.ts";
@@ -102,7 +103,7 @@ export class StagedMap {
       const words = lacking.subarray(page * INTENT_PAGE_WORDS, (page + 1) * INTENT_PAGE_WORDS);
       words.fill(-1, 0, regionCount >>> 5);
       if ((regionCount & 31) !== 0) words[regionCount >>> 5] = bitRun(0, regionCount & 31);
-      if (isOurs) wordsOf(bits).forEach((word, at) => words[at] &= ~word);
+      if (isOurs) regionWords(bits).forEach((word, at) => words[at] &= ~word);
     }
     return lacking;
   }
@@ -129,7 +130,7 @@ export class StagedMap {
     await this.#write(pages.map((page) => {
       const value = this.#pages[page];
       const bits = value.bits.slice();
-      const words = wordsOf(bits);
+      const words = regionWords(bits);
       for (let word = 0; word < INTENT_PAGE_WORDS; word++) {
         words[word] |= add[page * INTENT_PAGE_WORDS + word];
       }
@@ -182,8 +183,4 @@ export class StagedMap {
 
 function keyOf({ baseCno, wholeCopy }: Omit<StagedChain, "segmentId">): string {
   return `${baseCno}/${wholeCopy}`;
-}
-
-function wordsOf(bits: Uint8Array): Int32Array {
-  return new Int32Array(bits.buffer, bits.byteOffset, REGION_BITS_BYTES / 4);
 }

@@ -32,9 +32,14 @@
 // I/O path: no allocation, no await, no exception. Callers: queue/intent_gate.ts,
 // replicator/intent_cleaner.ts, the start and the stop of the target.
 
-import { countBits } from "../base/bits.ts";
+import { countBits, lowestBit } from "../base/bits.ts";
 import { invariant } from "../base/assert.ts";
-import { type RegionPage, REGIONS_PER_PAGE, regionsOfPage } from "../format/region_map.ts";
+import {
+  type RegionPage,
+  REGIONS_PER_PAGE,
+  regionsOfPage,
+  regionWords,
+} from "../format/region_map.ts";
 import { PAGE_BYTES } from "../format/sealed_page.ts";
 import {
   sealStagedPage,
@@ -223,7 +228,7 @@ export class IntentMap {
     invariant(page.map === "dirty", "this is the dirty map");
     const from = page.page * INTENT_PAGE_WORDS;
     stageRegionPage(this.#staging, page.page * STAGED_PAGE_WORDS, page);
-    this.#durable.set(new Int32Array(page.bits.slice().buffer), from);
+    this.#durable.set(regionWords(page.bits), from);
     this.#sequences[page.page] = page.sequence;
   }
 
@@ -239,7 +244,7 @@ export class IntentMap {
   /** Asks for regions of a page, by the bits of one on the primary; the caller then writes it. */
   wantRegions(page: number, bits: Uint8Array): void {
     const from = page * INTENT_PAGE_WORDS;
-    const words = new Int32Array(bits.slice().buffer);
+    const words = regionWords(bits);
     for (let word = 0; word < INTENT_PAGE_WORDS; word++) {
       if (words[word] !== 0) Atomics.or(this.#wanted, from + word, words[word]);
     }
@@ -263,7 +268,7 @@ export class IntentMap {
     const words = this.#durable.length;
     for (let word = from >>> 5, mask = -1 << (from & 31); word < words; word++, mask = -1) {
       const bits = Atomics.load(this.#durable, word) & mask;
-      if (bits !== 0) return 32 * word + 31 - Math.clz32(bits & -bits);
+      if (bits !== 0) return 32 * word + lowestBit(bits);
     }
     return -1;
   }
@@ -271,7 +276,7 @@ export class IntentMap {
   /** Regions that bits of a page on the primary name and this map does not. */
   countUnnamed(page: number, bits: Uint8Array): number {
     const from = page * INTENT_PAGE_WORDS;
-    const words = new Int32Array(bits.slice().buffer);
+    const words = regionWords(bits);
     return words.reduce(
       (sum, word, i) => sum + countBits(word & ~Atomics.load(this.#durable, from + i)),
       0,

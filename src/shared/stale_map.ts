@@ -14,7 +14,7 @@
 //    count of zero means that every acknowledged write is in the ring.
 //    (Between a queue's bit and its raising of the count the write is not acknowledged yet.)
 
-import { bitRun, countBits } from "../base/bits.ts";
+import { bitRun, countBits, lowestBit } from "../base/bits.ts";
 import { alignUp } from "../base/units.ts";
 import { type SharedViews, WORD } from "./layout.ts";
 
@@ -81,7 +81,7 @@ export class StaleMap {
     let mask = -1 << (from % BITS);
     while (word < words) {
       const bits = this.#load(word) & mask;
-      if (bits !== 0) return word * BITS + (BITS - 1 - Math.clz32(bits & -bits));
+      if (bits !== 0) return word * BITS + lowestBit(bits);
       mask = -1;
       word = this.#nextWord(word + 1, words);
     }
