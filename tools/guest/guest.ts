@@ -24,13 +24,12 @@ const BOOTS_MAX = 3;
  * command, and is repeated.
  */
 export async function runGuest(options: GuestOptions): Promise<GuestResult> {
-  for (let boot = 1; boot < BOOTS_MAX; boot++) {
+  for (let boot = 1;; boot++) {
     const guest = await Guest.start(options);
     await guest.started.catch(() => undefined);
-    if (!guest.standsStill) return await guest.finished;
+    if (!guest.standsStill || boot === BOOTS_MAX) return await guest.finished;
     await guest.powerCut();
   }
-  return await (await Guest.start(options)).finished;
 }
 
 type Outputs = Readonly<Record<PortName, Output>>;
@@ -148,14 +147,11 @@ export class Guest {
     try {
       await this.#outputs.control.waitFor(/^ready$/m, limitMs);
     } catch (error) {
-      this.#standsStill = this.#cut === undefined && this.#hasWaited(limitMs);
+      const waitedMs = performance.now() - this.#startedAtMs;
+      this.#standsStill = this.#cut === undefined && waitedMs >= limitMs;
       throw error;
     }
     return performance.now() - this.#startedAtMs;
-  }
-
-  #hasWaited(ms: number): boolean {
-    return performance.now() - this.#startedAtMs >= ms;
   }
 
   async #finish(timeLimitMs: number, cleanUp: () => Promise<void>): Promise<GuestResult> {
