@@ -27,8 +27,10 @@ import { assert, assertEquals } from "../support/assert.ts";
 import {
   type Fault,
   type FaultProxy,
+  nameOfFault,
   type ProxiedRequest,
   startFaultProxy,
+  USUAL_FAULTS,
 } from "../support/fault_proxy.ts";
 import { readImage } from "../support/image.ts";
 import { MemoryStore } from "../support/memory_store.ts";
@@ -47,20 +49,10 @@ const HURRY = 10;
 const SETTLED_WITHIN_MS = 20_000;
 
 const FAULTS: readonly Fault[] = [
-  { type: "status", status: 500, code: "InternalError" },
+  ...USUAL_FAULTS,
   { type: "status", status: 503, code: "SlowDown" },
-  { type: "status", status: 403, code: "AccessDenied" },
-  { type: "status", status: 404, code: "NoSuchKey" },
-  { type: "status", status: 409, code: "ConditionalRequestConflict" },
-  { type: "status", status: 412, code: "PreconditionFailed" },
   { type: "status", status: 307, code: "TemporaryRedirect" },
   { type: "status", status: 501, code: "NotImplemented" },
-  { type: "reset-before" },
-  { type: "reset-after" },
-  { type: "cut-request" },
-  { type: "cut-response" },
-  { type: "hang" },
-  { type: "hang-after" },
 ];
 /** What may be wrong until somebody puts it right. */
 const LASTING = FAULTS.filter((fault) =>
@@ -322,13 +314,9 @@ async function survive(fault: Fault, { number, kind, target }: ProxiedRequest): 
     assertEquals(refusals.filter((refusal) => !isSlowness(refusal)), []);
     return struck;
   } catch (error) {
-    const what = `${nameOf(fault)} at request ${number}, ${kind} ${target}`;
+    const what = `${nameOfFault(fault)} at request ${number}, ${kind} ${target}`;
     throw new Error(what, { cause: error });
   }
-}
-
-function nameOf(fault: Fault): string {
-  return "status" in fault ? `${fault.type} ${fault.status}` : fault.type;
 }
 
 const { requests } = await live(() => null);
@@ -353,7 +341,7 @@ Deno.test("a start that the store refuses is a clear error, and starting again i
       const { refusals } = await live(({ number }, { refusals }) =>
         number >= first && refusals.length === 0 ? fault : null
       );
-      assertEquals(refusals.length, 1, `${nameOf(fault)} from request ${first} on`);
+      assertEquals(refusals.length, 1, `${nameOfFault(fault)} from request ${first} on`);
     }
   }
 });

@@ -9,7 +9,7 @@ import type { S3Options } from "../../src/replica/s3_settings.ts";
 import { S3Store } from "../../src/replica/s3_store.ts";
 import { assert, assertEquals } from "../support/assert.ts";
 import { batchOf, stamped } from "../support/batches.ts";
-import { type Fault, startFaultProxy } from "../support/fault_proxy.ts";
+import { type Fault, nameOfFault, startFaultProxy, USUAL_FAULTS } from "../support/fault_proxy.ts";
 import { readImage } from "../support/image.ts";
 import { Prng, seedOf } from "../support/prng.ts";
 import { startS3Server } from "../support/s3_server.ts";
@@ -26,20 +26,7 @@ globalThis.addEventListener("unload", () => {
   server.stop();
 });
 
-const FAULTS: readonly Fault[] = [
-  { type: "status", status: 500, code: "InternalError" },
-  { type: "status", status: 403, code: "AccessDenied" },
-  { type: "status", status: 409, code: "ConditionalRequestConflict" },
-  { type: "status", status: 404, code: "NoSuchKey" },
-  { type: "status", status: 412, code: "PreconditionFailed" },
-  { type: "early-status", status: 503 },
-  { type: "reset-before" },
-  { type: "reset-after" },
-  { type: "cut-request" },
-  { type: "cut-response" },
-  { type: "hang" },
-  { type: "hang-after" },
-];
+const FAULTS: readonly Fault[] = [...USUAL_FAULTS, { type: "early-status", status: 503 }];
 
 function throughProxy(root: S3Options): RetryStore {
   const limits = { idleTimeoutMs: 700, slowestBytesPerSecond: 1_000 * MiB, partBytes: 5 * MiB };
@@ -111,7 +98,7 @@ async function requestsOfAQuietLife(): Promise<number> {
 const requests = await requestsOfAQuietLife();
 
 for (const fault of FAULTS) {
-  const name = "status" in fault ? `${fault.type} ${fault.status}` : fault.type;
+  const name = nameOfFault(fault);
   Deno.test(`a replica survives ${name} at every single request`, async () => {
     for (let at = 1; at <= requests; at++) {
       proxy.reset();

@@ -55,6 +55,25 @@ export type Fault =
   | { readonly type: "stall-response" }
   | { readonly type: "delay"; readonly ms: number };
 
+/** What goes wrong with a store in any way that a request can notice, but for throttling. */
+export const USUAL_FAULTS: readonly Fault[] = [
+  { type: "status", status: 500, code: "InternalError" },
+  { type: "status", status: 403, code: "AccessDenied" },
+  { type: "status", status: 409, code: "ConditionalRequestConflict" },
+  { type: "status", status: 404, code: "NoSuchKey" },
+  { type: "status", status: 412, code: "PreconditionFailed" },
+  { type: "reset-before" },
+  { type: "reset-after" },
+  { type: "cut-request" },
+  { type: "cut-response" },
+  { type: "hang" },
+  { type: "hang-after" },
+];
+
+export function nameOfFault(fault: Fault): string {
+  return "status" in fault ? `${fault.type} ${fault.status}` : fault.type;
+}
+
 export interface FaultProxy {
   readonly endpoint: string;
   readonly port: number;

@@ -7,6 +7,7 @@ import { loadIntents } from "../../src/replicator/intent_pages.ts";
 import { Doorbells } from "../../src/shared/doorbells.ts";
 import { IntentMap } from "../../src/shared/intent_map.ts";
 import { allocateShared, sharedLayout, sharedViews } from "../../src/shared/layout.ts";
+import { ENTRY_DATA, Pool } from "../../src/shared/pool.ts";
 import { assertEquals } from "./assert.ts";
 
 const UNIT = 4096;
@@ -51,7 +52,18 @@ export function twoGates() {
     };
     return new IntentGate({ qid, queue, views, doorbells, dirtyMap: PLACE, stage: STAGE });
   });
+  const pool = new Pool(views);
+  /** A change of a region on the first queue, from the gate to its place in the ring. */
+  function change(tag: number, region: number): void {
+    const [gate] = gates;
+    if (!gate.pass(tag, region, region)) {
+      gate.written(tag, PAGE_BYTES);
+      gate.retryFront();
+    }
+    pool.reserve(1);
+    pool.publish(pool.reservedAt, ENTRY_DATA, region, 1);
+  }
   /** What has happened since it was last asked. */
   const seen = (): [string[], number[]] => [writes.splice(0), rung.splice(0)];
-  return { gates, map: new IntentMap(views), views, seen };
+  return { gates, map: new IntentMap(views), views, pool, change, seen };
 }

@@ -7,7 +7,6 @@ import { PAGE_BYTES } from "../../../src/format/sealed_page.ts";
 import { writeEmptyMap } from "../../../src/primary/dirty_map.ts";
 import { type Coverage, IntentCleaner } from "../../../src/replicator/intent_cleaner.ts";
 import { StagedMap } from "../../../src/replicator/staged_map.ts";
-import { ENTRY_DATA, Pool } from "../../../src/shared/pool.ts";
 import { StaleMap } from "../../../src/shared/stale_map.ts";
 import { assertEquals } from "../../support/assert.ts";
 import { FailingDisk } from "../../support/failing_disk.ts";
@@ -26,7 +25,7 @@ const LAYOUT = primaryLayout({
 
 /** A device in which every region has one block, with a resync under way. */
 async function resyncing() {
-  const { gates: [gate], map, views } = twoGates();
+  const { gates: [gate], map, views, pool, change: enter } = twoGates();
   const disk = new FailingDisk(LAYOUT.primarySizeBytes);
   await writeEmptyMap(disk, LAYOUT, { uuid: UUID, map: "staged" });
   const load = async () => {
@@ -47,7 +46,6 @@ async function resyncing() {
     onTrouble: () => {},
     generationMs: GENERATION_MS,
   });
-  const pool = new Pool(views);
   const coverage = {
     committedPosition: pool.tail(),
     wholeCopy: 0,
@@ -67,12 +65,7 @@ async function resyncing() {
   }
   /** A change of a region, up to its capture. */
   function change(tag: number, region: number): void {
-    if (!gate.pass(tag, region, region)) {
-      gate.written(tag, PAGE_BYTES);
-      gate.retryFront();
-    }
-    pool.reserve(1);
-    pool.publish(pool.reservedAt, ENTRY_DATA, region, 1);
+    enter(tag, region);
     gate.leave(tag);
   }
   /** Of some regions: dirty in memory, staged on the primary. */

@@ -5,14 +5,13 @@ import { ReplicaError } from "../../../src/base/errors.ts";
 import { REGIONS_PER_PAGE } from "../../../src/format/region_map.ts";
 import { PAGE_BYTES } from "../../../src/format/sealed_page.ts";
 import { IntentCleaner } from "../../../src/replicator/intent_cleaner.ts";
-import { ENTRY_DATA, Pool } from "../../../src/shared/pool.ts";
 import { StaleMap } from "../../../src/shared/stale_map.ts";
 
 const GENERATION_MS = 1000;
 
 /** A cleaner on a disk that writes down what it is asked for, and may fail. */
 function newCleaner() {
-  const { gates: [gate], map, views } = twoGates();
+  const { gates: [gate], map, views, pool, change } = twoGates();
   const calls: string[] = [];
   const troubles: string[] = [];
   const clock = new FakeClock();
@@ -36,7 +35,6 @@ function newCleaner() {
     onTrouble: ({ message }) => troubles.push(message),
     generationMs: GENERATION_MS,
   });
-  const pool = new Pool(views);
   /** Lets `count` steps pass, each a generation later. */
   async function steps(count: number): Promise<string[]> {
     for (let n = 0; n < count; n++) {
@@ -45,15 +43,6 @@ function newCleaner() {
       await cleaner.step({ committedPosition, wholeCopy: 0, chain: null, isDamaged: false });
     }
     return calls.splice(0);
-  }
-  /** A change of a region, up to its capture. */
-  function change(tag: number, region: number): void {
-    if (!gate.pass(tag, region, region)) {
-      gate.written(tag, PAGE_BYTES);
-      gate.retryFront();
-    }
-    pool.reserve(1);
-    pool.publish(pool.reservedAt, ENTRY_DATA, region, 1);
   }
   return { cleaner, gate, map, views, pool, disk, steps, change, calls, troubles };
 }
