@@ -1,6 +1,6 @@
-// The program: command line in, exit code out. Everything else is src/cli/mod.ts.
+// The program: command line in, exit code out. Everything else begins at src/cli/entry.ts.
 
-import { run } from "./src/cli/mod.ts";
+import { run } from "./src/cli/entry.ts";
 import { processContext } from "./src/cli/process_context.ts";
 
 if (import.meta.main) {

@@ -87,7 +87,7 @@ Deno.test("The program reaches all of its sources from main.ts", () => {
 Deno.test("Every other source is a program, or used by one or by a test", () => {
   const sources = listFiles([".ts"]);
   const programs =
-    /(^main|_test|_worker|_probe|^tools\/\w+|\/run|\/plugin|^tests\/(bench|e2e\/programs)\/.*)\.ts$/;
+    /(^main|_test|_worker|_probe|^tools\/(setup\/)?\w+|\/run|\/plugin|^tests\/(bench|e2e\/programs)\/.*)\.ts$/;
   const reached = reachableFrom(sources.filter((path) => programs.test(path)));
   assertEquals(sources.filter((path) => !reached.has(path)), []);
 });

@@ -2,8 +2,6 @@
 // the options of the queues and of the daemon.
 
 import deno from "../../deno.json" with { type: "json" };
-import { reportOf } from "../base/error_report.ts";
-import { ReplicaError } from "../base/errors.ts";
 import { GiB } from "../base/units.ts";
 import {
   CONGESTION_POLICIES,
@@ -30,7 +28,7 @@ import {
   textOption,
 } from "./options.ts";
 import { s3ConfigOf, s3Options } from "./s3_options.ts";
-import { type ReadyMessage, readyText } from "./ready_report.ts";
+import { readyText } from "./ready_report.ts";
 
 const PROGRESS_MS = 2_000;
 const DEVICE = "Device:";
@@ -81,10 +79,6 @@ const daemonOptions = {
     group: DAEMON,
   }),
   quiet: flagOption("--quiet", { summary: "Print nothing about the device", group: DAEMON }),
-  reportReady: flagOption("--report-ready", {
-    summary: "Report as JSON on stdout when the device is usable",
-    hidden: true,
-  }),
 };
 
 const refusedOptions = {
@@ -329,10 +323,10 @@ async function startDevice(
     return;
   }
   const logFile = values.logFile ?? null;
-  const run = { config, version: deno.version, logFile };
-  if (values.reportReady) return await runForParent(ctx, run);
   await runDaemon(ctx, {
-    ...run,
+    config,
+    version: deno.version,
+    logFile,
     onReady(report) {
       if (!values.quiet) ctx.stdout.write(readyText(report, config, values.json));
     },
@@ -350,28 +344,4 @@ function progressPrinter(ctx: Context): (progress: DeviceProgress) => void {
     printedMs = nowMs;
     ctx.stderr.write(`starting: ${progressText(progress)}\n`);
   };
-}
-
-/** Runs the device for a parent that waits on our stdout for one line. */
-async function runForParent(
-  ctx: Context,
-  run: { config: DeviceConfig; version: string; logFile: string | null },
-): Promise<void> {
-  let reported = false;
-  function say(message: ReadyMessage): void {
-    reported = !("progress" in message);
-    if (!ctx.stdout.write(JSON.stringify(message) + "\n")) {
-      throw new ReplicaError("closed", "Cannot report the device: the waiting add command is gone");
-    }
-  }
-  try {
-    await runDaemon(ctx, {
-      ...run,
-      onProgress: (progress) => say({ progress }),
-      onReady: (ready) => say({ ready }),
-    });
-  } catch (error) {
-    if (!reported) ctx.stdout.write(JSON.stringify({ error: reportOf(error) }) + "\n");
-    throw error;
-  }
 }

@@ -33,7 +33,6 @@ export interface CliOption<T> {
   /** Shown in the help. */
   readonly defaultText?: string;
   readonly required: boolean;
-  readonly hidden?: boolean;
   /** The value when the option isn't given. */
   readonly fallback: T;
   /** Text of the command line (true for a flag) to value; throws a usage error. */

@@ -1,7 +1,8 @@
 // Starting a daemon in the background: this program runs itself again, detached (own session, no
-// terminal, stdin closed, stderr = the log file), and waits on the child's stdout, the ready pipe,
-// for one line: the device is usable, or the error that stopped it. The child keeps the working
-// directory, because the socket path may be relative to it.
+// terminal, stdin closed, stderr = the log file), gives it the configuration in the environment, and
+// waits on its stdout, the ready pipe, for the line that says that the device is usable, or the error
+// that stopped it. background.ts is the child's side. The child keeps the working directory, because
+// the socket path may be relative to it.
 //
 // Invariants:
 // - the child holds no file of this process open, or a caller that reads our output would wait for
@@ -16,11 +17,9 @@ import { ReplicaError, systemReason, usageError } from "../base/errors.ts";
 import type { DeviceConfig } from "../config.ts";
 import type { DeviceProgress } from "../control/running_device.ts";
 import { makeRunDirectory } from "../control/run_directory.ts";
+import { BACKGROUND_OPTION, CONFIG_VARIABLE } from "./background_option.ts";
 import type { Context } from "./context.ts";
 import { parseReadyMessage, type ReadyReport } from "./ready_report.ts";
-
-/** Options that turn a command line of `add` into the one of its daemon. */
-export const DAEMON_OPTIONS = ["--foreground", "--report-ready"];
 
 export interface LaunchOptions {
   readonly config: DeviceConfig;
@@ -28,7 +27,7 @@ export interface LaunchOptions {
   onProgress(progress: DeviceProgress): void;
 }
 
-/** Starts a daemon with this process's command line; resolves when its device is usable. */
+/** Starts a daemon; resolves when its device is usable. */
 export async function launchDaemon(
   ctx: Context,
   options: LaunchOptions,
@@ -38,9 +37,14 @@ export async function launchDaemon(
   const log = openLog(logFile);
   try {
     ctx.platform.keepOwnFiles();
-    const logOption = options.logFile === undefined ? ["--log-file", logFile] : [];
-    const [program, ...args] = [...ctx.self, ...ctx.argv, ...DAEMON_OPTIONS, ...logOption];
-    const child = spawn(program, args, { detached: true, stdio: ["ignore", "pipe", log] });
+    const { config } = options;
+    const order: DeviceConfig = { ...config, log: { ...config.log, file: logFile } };
+    const [program, ...args] = [...ctx.self, ...ctx.argv, BACKGROUND_OPTION];
+    const child = spawn(program, args, {
+      detached: true,
+      stdio: ["ignore", "pipe", log],
+      env: { ...Deno.env.toObject(), [CONFIG_VARIABLE]: JSON.stringify(order) },
+    });
     const ended = new Promise<string>((resolve, reject) => {
       child.on("error", reject);
       child.on("exit", (code, signal) => resolve(endText(code, signal)));

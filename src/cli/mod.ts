@@ -1,13 +1,13 @@
-// The command line: the table of all commands, and run(), which turns a Context into an exit code.
+// The command line of people and scripts: the table of all commands, and run(), which turns a Context
+// into an exit code.
 // One command is one file next to this one; command.ts shows how it is declared.
 
 import deno from "../../deno.json" with { type: "json" };
 import { configureLog } from "../base/log.ts";
-import { ReplicaError } from "../base/errors.ts";
 import type { Command, CommonValues } from "./command.ts";
-import type { Context, SignalName } from "./context.ts";
+import type { Context } from "./context.ts";
 import { buildProgram, parseCommandLine, type ProgramTexts } from "./program.ts";
-import { exitCodeOf, formatError } from "./report.ts";
+import { reportFailure } from "./report.ts";
 
 type CommandLoader = () => Promise<Command>;
 
@@ -73,7 +73,6 @@ Environment:
 
 /** Runs the command line in `ctx.argv`; never throws. */
 export async function run(ctx: Context): Promise<number> {
-  const wantsJson = ctx.argv.includes("--json");
   let code = 0;
   async function chosen(
     command: Command,
@@ -89,19 +88,6 @@ export async function run(ctx: Context): Promise<number> {
     await parseCommandLine(buildProgram(ctx, texts, chosen), ctx.argv);
     return code;
   } catch (error) {
-    ctx.stderr.write(formatError(error, { json: wantsJson, debug: ctx.argv.includes("debug") }));
-    return interruptedCode(ctx, error) ?? exitCodeOf(error);
+    return reportFailure(ctx, error);
   }
-}
-
-const SIGNAL_CODES: Readonly<Record<SignalName, number>> = {
-  SIGHUP: 129,
-  SIGINT: 130,
-  SIGTERM: 143,
-};
-
-/** A shell's exit code for a command that a signal ended before it was done. */
-function interruptedCode(ctx: Context, error: unknown): number | undefined {
-  if (!ctx.signal.aborted || !(error instanceof ReplicaError) || error.kind !== "closed") return;
-  return SIGNAL_CODES[ctx.signal.reason as SignalName];
 }

@@ -47,7 +47,7 @@ function build<T>(
 }
 
 /** A flag: false unless given. */
-export function flagOption(flags: string, texts: OptionTexts & { hidden?: true }) {
+export function flagOption(flags: string, texts: OptionTexts) {
   const option: CliOption<boolean> = {
     flags,
     ...texts,

@@ -5,11 +5,13 @@ import type { Context, Output, SignalName } from "./context.ts";
 import { systemPlatform } from "./system_platform.ts";
 
 const RUN_DIRECTORY = "/run/hyper-io-replica";
+const RUN_OPTIONS = ["--allow-all", "--no-prompt", "--quiet", "--cached-only"];
 const encoder = new TextEncoder();
 
 /** Makes the Context; from now on signals abort its `signal` instead of ending the process. */
 export function processContext(main: string): Context {
   const signals = new Signals();
+  const isBundle = main.endsWith(".js");
   return {
     stdout: processOutput(Deno.stdout),
     stderr: processOutput(Deno.stderr),
@@ -19,7 +21,7 @@ export function processContext(main: string): Context {
     clock: systemClock,
     runDirectory: Deno.env.get("HYPER_IO_REPLICA_RUN_DIR") ?? RUN_DIRECTORY,
     argv: Deno.args,
-    self: [Deno.execPath(), "run", "--allow-all", "--no-prompt", "--quiet", main],
+    self: [Deno.execPath(), "run", ...RUN_OPTIONS, ...(isBundle ? ["--no-config"] : []), main],
     platform: systemPlatform,
   };
 }

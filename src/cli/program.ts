@@ -98,7 +98,6 @@ function commanderOption(declared: CliOption<unknown>): Option {
     : `${declared.summary} [default: ${declared.defaultText}]`;
   const option = new Option(declared.flags, declared.required ? `${summary} (required)` : summary);
   if (declared.group !== undefined) option.helpGroup(declared.group);
-  if (declared.hidden) option.hideHelp();
   // Values stay text here: they are read when the whole line is known to be well-formed.
   let given = false;
   option.argParser((text: string) => {

@@ -3,6 +3,7 @@
 
 import { reportOf } from "../base/error_report.ts";
 import { EXIT_CODES, ReplicaError } from "../base/errors.ts";
+import type { Context, SignalName } from "./context.ts";
 
 export const PROGRAM = "hyper-io-replica";
 
@@ -11,6 +12,27 @@ export const EXIT_BUG = 1;
 
 export function exitCodeOf(error: unknown): number {
   return error instanceof ReplicaError ? EXIT_CODES[error.kind] : EXIT_BUG;
+}
+
+/** Says on stderr why the command failed; returns its exit code. */
+export function reportFailure(ctx: Context, error: unknown): number {
+  const { argv } = ctx;
+  ctx.stderr.write(
+    formatError(error, { json: argv.includes("--json"), debug: argv.includes("debug") }),
+  );
+  return interruptedCode(ctx, error) ?? exitCodeOf(error);
+}
+
+const SIGNAL_CODES: Readonly<Record<SignalName, number>> = {
+  SIGHUP: 129,
+  SIGINT: 130,
+  SIGTERM: 143,
+};
+
+/** A shell's exit code for a command that a signal ended before it was done. */
+function interruptedCode(ctx: Context, error: unknown): number | undefined {
+  if (!ctx.signal.aborted || !(error instanceof ReplicaError) || error.kind !== "closed") return;
+  return SIGNAL_CODES[ctx.signal.reason as SignalName];
 }
 
 /** The text for stderr. */

@@ -5,6 +5,7 @@ import { errorOfReport } from "../base/error_report.ts";
 import { ReplicaError } from "../base/errors.ts";
 import type { QueueRoomOptions } from "../queue/room.ts";
 import type { FromQueueMessage, QueueFailedMessage, QueueReadyMessage } from "./messages.ts";
+import { workerUrl } from "./worker_url.ts";
 
 export class QueueHandle {
   readonly queueId: number;
@@ -17,7 +18,7 @@ export class QueueHandle {
 
   constructor(room: QueueRoomOptions) {
     this.queueId = room.queueId;
-    this.#worker = new Worker(import.meta.resolve("./queue_worker.ts"), {
+    this.#worker = new Worker(workerUrl(import.meta.resolve("./queue_worker.ts")), {
       type: "module",
       name: `queue-${room.queueId}`,
     });

@@ -14,6 +14,7 @@ import type {
 } from "../replicator/room_options.ts";
 import type { FromReplicatorMessage, ToReplicatorMessage } from "./replicator_messages.ts";
 import { busyError, VerifyCall, type VerifyRequest } from "./verify_call.ts";
+import { workerUrl } from "./worker_url.ts";
 
 /** How the room ended: `error` is what broke it, or kept it from opening. */
 export interface ReplicatorEnd {
@@ -36,7 +37,7 @@ export class ReplicatorHandle {
 
   constructor(room: ReplicatorRoomOptions, log: LogConfig, events: ReplicatorRoomEvents) {
     this.#events = events;
-    this.#worker = new Worker(import.meta.resolve("./replicator_worker.ts"), {
+    this.#worker = new Worker(workerUrl(import.meta.resolve("./replicator_worker.ts")), {
       type: "module",
       name: "replicator",
     });

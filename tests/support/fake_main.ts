@@ -1,7 +1,7 @@
 // The program with a fake device instead of ublk, for the tests that need real processes. The
 // environment says how it behaves: FAKE_START=fail|crash|copy|slow|ok, FAKE_STOP_MS, FAKE_STOP_ERROR.
 
-import { run } from "../../src/cli/mod.ts";
+import { run } from "../../src/cli/entry.ts";
 import { processContext } from "../../src/cli/process_context.ts";
 import { ReplicaError } from "../../src/base/errors.ts";
 import type { DeviceConfig } from "../../src/config.ts";

@@ -2,7 +2,7 @@
 set -u
 cd /run
 
-io() { deno run -A --quiet "$ROOT/main.ts" "$@"; }
+io() { "$ROOT/build/hyper-io-replica" "$@"; }
 
 fail() {
   echo "FAILED: $*"

@@ -1,6 +1,7 @@
 // add, status, stop, del and list with real processes and a fake device: what a person sees of a
 // daemon from its start to its end, and what is left behind (nothing).
 
+import { deviceConfig } from "../../../src/config.ts";
 import { assert, assertEquals } from "../../support/assert.ts";
 
 const MAIN = new URL("../../support/fake_main.ts", import.meta.url).pathname;
@@ -254,12 +255,37 @@ Deno.test("add --foreground ends cleanly by a signal, and says so while it drain
 
 Deno.test("a daemon whose parent died before it was ready stops again", async () => {
   using place = new Place();
-  const child = place.spawn(["add", ...REPLICA, "--report-ready", "--foreground"]);
+  const config = deviceConfig({
+    number: 5,
+    queues: 1,
+    depth: 4,
+    bufferBytes: 4096,
+    readOnly: false,
+    unixSocket: `${place.directory}/s`,
+    log: { level: "info", format: "text", file: null },
+    target: { type: "null" },
+  });
+  const child = place.spawn(["add", "null", "--report-ready"], {
+    HYPER_IO_REPLICA_DAEMON_CONFIG: JSON.stringify(config),
+  });
   await child.stdout.cancel();
   const status = await child.status;
-  await child.stderr.cancel();
-  assertEquals(status.code, 0);
+  const stderr = await new Response(child.stderr).text();
+  assertEquals(status.code, 0, stderr);
+  assert(stderr.includes("the waiting add command is gone"), stderr);
   assertEquals(place.files("run"), ["lock"]);
+});
+
+Deno.test("what add tells its daemon can't be said by hand", async () => {
+  using place = new Place();
+  for (const line of [["--report-ready"], ["add", ...REPLICA, "--report-ready"]]) {
+    const { code, stdout, stderr } = await place.run(line);
+    assertEquals(code, 2, stderr);
+    assert(stderr.includes("Cannot use --report-ready"), stderr);
+    assertEquals(JSON.parse(stdout).error.kind, "usage");
+  }
+  assertEquals((await place.run(["add", "--report-ready", ...REPLICA])).code, 2);
+  assertEquals(place.files(), []);
 });
 
 Deno.test("stop and status say what is wrong when the daemon is dead", async () => {
