@@ -21,14 +21,15 @@ export class QueueGroup {
   readonly doorbellFds: readonly number[];
   readonly #controls: Int32Array[] = [];
   readonly #areas: SharedArea[] = [];
-  readonly #queues: QueueHandle[] = [];
+  readonly #queues: readonly QueueHandle[];
   readonly #log = roomLog("main");
 
   private constructor(doorbellFds: number[]) {
     this.doorbellFds = doorbellFds;
+    this.#queues = doorbellFds.map((_, queueId) => new QueueHandle(queueId));
   }
 
-  /** Makes the doorbells of `count` queues. */
+  /** Makes the doorbells of `count` queues, and workers that load their program from now on. */
   static create(count: number): QueueGroup {
     const fds: number[] = [];
     for (let queueId = 0; queueId < count; queueId++) {
@@ -47,13 +48,15 @@ export class QueueGroup {
     return area;
   }
 
-  /** Starts the workers; resolves when every tag of every queue is fetched. */
+  /** Has the workers serve; resolves when every tag of every queue is fetched. */
   async start(shapeOf: (queueId: number) => QueueRoomShape, deadlineMs: number): Promise<void> {
-    this.doorbellFds.forEach((doorbellFd, queueId) => {
+    for (const queue of this.#queues) {
+      const { queueId } = queue;
       const control = new SharedArrayBuffer(LOOP_CONTROL_BYTES);
       this.#controls.push(new Int32Array(control));
-      this.#queues.push(new QueueHandle({ ...shapeOf(queueId), queueId, doorbellFd, control }));
-    });
+      const doorbellFd = this.doorbellFds[queueId];
+      queue.start({ ...shapeOf(queueId), queueId, doorbellFd, control });
+    }
     const ready = await within(Promise.all(this.#queues.map((queue) => queue.ready)), deadlineMs);
     if (ready === "late") {
       throw new ReplicaError("kernel", "Cannot start the device: its queues did not get ready");
@@ -79,6 +82,7 @@ export class QueueGroup {
    * many.
    */
   async end(patienceMs: number, deadlineMs: number): Promise<number> {
+    this.#queues.forEach((queue) => queue.dismiss());
     const ended = Promise.all(this.#queues.map((queue) => queue.ended));
     if (await within(ended, patienceMs) !== "late") return 0;
     this.#log.warning("Queues do not end by themselves and are told to abandon their requests");
