@@ -5,9 +5,8 @@ import { assertEquals } from "../support/assert.ts";
 import type { RefusalAttempt, RefusalStep } from "../support/refusals_in_guest.ts";
 import { runGuest } from "../../tools/guest/guest.ts";
 
-const MAIN = new URL("../../main.ts", import.meta.url).pathname;
+const IO = new URL("../../build/hyper-io-replica", import.meta.url).pathname;
 const PROGRAM = new URL("../support/refusals_in_guest.ts", import.meta.url).pathname;
-const DENO = "deno run -A --quiet";
 
 /** A step, and for attempts how they must end. */
 type Case = RefusalStep & { readonly code?: number; readonly part?: string };
@@ -45,7 +44,7 @@ Deno.test("add refuses replicas that are not the primary's, damaged or out of re
   await refuse([
     {
       sh: `truncate -s 64M p.img
-        ${DENO} ${MAIN} format -f p.img --replica file://$DIR/r
+        ${IO} format -f p.img --replica file://$DIR/r
         basename r/* >uuid; cp -a r/$(cat uuid) saved; mkdir -p empty/$(cat uuid)`,
     },
     at("no directory", "file://$DIR/none", 2, "there is no such directory"),
@@ -74,7 +73,7 @@ Deno.test("add, del and stop refuse what is taken, and say what the machine lack
   await refuse([
     {
       sh: `truncate -s 64M p.img q.img; touch file
-        ${DENO} ${MAIN} add loop -f p.img -n 2 --unix-socket $DIR/s --quiet`,
+        ${IO} add loop -f p.img -n 2 --unix-socket $DIR/s --quiet`,
     },
     {
       name: "number",
@@ -104,12 +103,12 @@ Deno.test("add, del and stop refuse what is taken, and say what the machine lack
     {
       name: "no capability",
       command: ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"].concat(
-        `${DENO} ${MAIN} add null --foreground`.split(" "),
+        `${IO} add null --foreground`.split(" "),
       ),
       code: 6,
       part: "Run as root",
     },
-    { sh: `${DENO} ${MAIN} stop --unix-socket $DIR/s; rmmod ublk_drv` },
+    { sh: `${IO} stop --unix-socket $DIR/s; rmmod ublk_drv` },
     { name: "module", argv: ["add", "null"], code: 6, part: "modprobe ublk_drv" },
     { name: "features", argv: ["features"], code: 6, part: "Cannot open /dev/ublk-control" },
   ]);

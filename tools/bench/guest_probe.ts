@@ -39,7 +39,7 @@ async function run(program: string, ...args: string[]): Promise<string> {
 }
 
 function program(...args: string[]): Promise<string> {
-  return run(Deno.execPath(), "run", "-A", "--quiet", "--no-check", `${ROOT}main.ts`, ...args);
+  return run(`${ROOT}build/hyper-io-replica`, ...args);
 }
 
 function disk(index: number): string {
