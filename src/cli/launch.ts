@@ -9,9 +9,6 @@
 //   the daemon's end;
 // - a signal before the device is usable stops the child, and we wait for that.
 
-import { spawn } from "node:child_process";
-import { closeSync, openSync } from "node:fs";
-import type { Readable } from "node:stream";
 import { errorOfReport } from "../base/error_report.ts";
 import { ReplicaError, systemReason, usageError } from "../base/errors.ts";
 import type { DeviceConfig } from "../config.ts";
@@ -34,51 +31,54 @@ export async function launchDaemon(
 ): Promise<ReadyReport> {
   await makeRunDirectory(ctx.runDirectory);
   const logFile = options.logFile ?? `${ctx.runDirectory}/${logName(options.config)}.log`;
-  const log = openLog(logFile);
+  checkLog(logFile);
+  ctx.platform.keepOwnFiles();
+  const child = startChild(ctx, options.config, logFile);
+  const ended = child.status.then(endText);
+  const forward = () => terminate(child);
+  ctx.signal.addEventListener("abort", forward);
+  if (ctx.signal.aborted) forward();
+  const endRepeats = ctx.onRepeatedSignal(() => {
+    ctx.stderr.write(`Still waiting for the daemon (pid ${child.pid}) to stop\n`);
+  });
   try {
-    ctx.platform.keepOwnFiles();
-    const { config } = options;
-    const order: DeviceConfig = { ...config, log: { ...config.log, file: logFile } };
-    const [program, ...args] = [...ctx.self, ...ctx.argv, BACKGROUND_OPTION];
-    const child = spawn(program, args, {
-      detached: true,
-      stdio: ["ignore", "pipe", log],
-      env: { ...Deno.env.toObject(), [CONFIG_VARIABLE]: JSON.stringify(order) },
-    });
-    const ended = new Promise<string>((resolve, reject) => {
-      child.on("error", reject);
-      child.on("exit", (code, signal) => resolve(endText(code, signal)));
-    });
-    const forward = () => void child.kill("SIGTERM");
-    ctx.signal.addEventListener("abort", forward);
-    if (ctx.signal.aborted) forward();
-    const endRepeats = ctx.onRepeatedSignal(() => {
-      ctx.stderr.write(`Still waiting for the daemon (pid ${child.pid}) to stop\n`);
-    });
-    try {
-      const report = await waitUntilReady(child.stdout as Readable, {
-        ended,
-        logFile,
-        onProgress: options.onProgress,
-      });
-      if (ctx.signal.aborted) await ended; // the signal crossed the ready line: it stops again
-      ctx.signal.throwIfAborted();
-      return { ...report, logFile };
-    } catch (error) {
-      throw ctx.signal.aborted ? interrupted(error) : error;
-    } finally {
-      ctx.signal.removeEventListener("abort", forward);
-      endRepeats();
-      child.stdout?.destroy();
-      child.unref();
-    }
+    const { onProgress } = options;
+    const report = await waitUntilReady(child.stdout, { ended, logFile, onProgress });
+    if (ctx.signal.aborted) await ended; // the signal crossed the ready line: it stops again
+    ctx.signal.throwIfAborted();
+    return { ...report, logFile };
+  } catch (error) {
+    throw ctx.signal.aborted ? interrupted(error) : error;
   } finally {
-    closeSync(log);
+    ctx.signal.removeEventListener("abort", forward);
+    endRepeats();
+    child.unref();
+  }
+}
+
+/** The shell opens the log, which Deno can't pass on, and becomes the daemon. */
+function startChild(ctx: Context, config: DeviceConfig, logFile: string): Deno.ChildProcess {
+  const order: DeviceConfig = { ...config, log: { ...config.log, file: logFile } };
+  const command = [...ctx.self, ...ctx.argv, BACKGROUND_OPTION];
+  return new Deno.Command("/bin/sh", {
+    args: ["-c", 'exec "$@" 2>>"$0"', logFile, ...command],
+    env: { [CONFIG_VARIABLE]: JSON.stringify(order) },
+    detached: true,
+    stdin: "null",
+    stdout: "piped",
+  }).spawn();
+}
+
+function terminate(child: Deno.ChildProcess): void {
+  try {
+    child.kill("SIGTERM");
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error; // it has ended already
   }
 }
 
 async function waitUntilReady(
-  pipe: Readable,
+  pipe: ReadableStream<Uint8Array>,
   { ended, logFile, onProgress }: {
     ended: Promise<string>;
     logFile: string;
@@ -105,19 +105,20 @@ async function waitUntilReady(
   );
 }
 
-async function* linesOf(pipe: Readable): AsyncGenerator<string> {
+async function* linesOf(pipe: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   let text = "";
   for await (const chunk of pipe) {
-    const lines = (text + decoder.decode(chunk as Uint8Array, { stream: true })).split("\n");
+    const lines = (text + decoder.decode(chunk, { stream: true })).split("\n");
     text = lines.pop() ?? "";
     yield* lines;
   }
 }
 
-function openLog(path: string): number {
+/** Makes the log, or says why the daemon could not write to it. */
+function checkLog(path: string): void {
   try {
-    return openSync(path, "a", 0o600);
+    Deno.openSync(path, { append: true, create: true, mode: 0o600 }).close();
   } catch (cause) {
     throw usageError(`Cannot open the log file "${path}": ${systemReason(cause)}`, {
       cause,
@@ -131,7 +132,7 @@ function logName({ target, number }: DeviceConfig): string {
   return `${target.type}-${number >= 0 ? number : Deno.pid}`;
 }
 
-function endText(code: number | null, signal: string | null): string {
+function endText({ code, signal }: Deno.CommandStatus): string {
   return signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`;
 }
 

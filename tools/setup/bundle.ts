@@ -14,6 +14,26 @@ const EAGER_REQUIRE =
 /** The same for built-in modules, which are all that is left after bundling, at the first call. */
 const LAZY_REQUIRE = "var __require = (name) => process.getBuiltinModule(name);";
 
+/**
+ * Imports of libraries for what this program does not have them do (commander starts programs, LogTape
+ * prints objects) or does once in a while: what is imported is loaded when it is first used.
+ */
+const EAGER_MODULE = /^import (\w+) from "(node:(?:child_process|fs|path|process|util))";$/gm;
+const EAGER_FUNCTION =
+  /^import \{ (stripVTControlCharacters)(?: as (\w+))? \} from "(node:util)";$/gm;
+
+function lazyModule(_: string, name: string, module: string): string {
+  return `var ${name} = new Proxy({}, { get: (_, key) => ${builtin(module)}[key] });`;
+}
+
+function lazyFunction(_: string, name: string, alias: string | undefined, module: string): string {
+  return `var ${alias ?? name} = (...args) => ${builtin(module)}.${name}(...args);`;
+}
+
+function builtin(module: string): string {
+  return `globalThis.process.getBuiltinModule("${module}")`;
+}
+
 const [output] = Deno.args;
 const fresh = `${output}.new`;
 await Deno.remove(fresh, { recursive: true }).catch(() => undefined);
@@ -30,15 +50,16 @@ const { success, stderr } = await new Deno.Command(Deno.execPath(), {
 }).output();
 if (!success) throw new Error(new TextDecoder().decode(stderr));
 
-let replaced = 0;
+let requires = 0;
 for await (const { name } of Deno.readDir(fresh)) {
   if (!name.endsWith(".js")) continue;
   const text = await Deno.readTextFile(`${fresh}/${name}`);
-  if (!EAGER_REQUIRE.test(text)) continue;
-  await Deno.writeTextFile(`${fresh}/${name}`, text.replace(EAGER_REQUIRE, LAZY_REQUIRE));
-  replaced++;
+  requires += EAGER_REQUIRE.test(text) ? 1 : 0;
+  const lazy = text.replace(EAGER_REQUIRE, LAZY_REQUIRE).replace(EAGER_MODULE, lazyModule)
+    .replace(EAGER_FUNCTION, lazyFunction);
+  if (lazy !== text) await Deno.writeTextFile(`${fresh}/${name}`, lazy);
 }
-if (replaced !== 1) throw new Error(`${replaced} files of the bundle load node:module, not 1`);
+if (requires !== 1) throw new Error(`${requires} files of the bundle load node:module, not 1`);
 
 // Commands that run while this is done find the old files until the new ones are there.
 await Deno.remove(output, { recursive: true }).catch(() => undefined);
