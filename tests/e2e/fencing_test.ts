@@ -58,10 +58,8 @@ code=0; io add io-replica -n 0 -f "$DISK0" --replica "file://$REPLICA_ROOT/$UUID
 [ $code = 5 ] || fail "exit code $code: $(cat /run/refused)"
 added "$DISK0" --take-over
 reads 0 local
-# Nobody writes: it looks for itself, after half a minute.
-sleep 30
-detached 1
 write 1 other
+detached 1
 reads 1 other
 io stop -n 1 2>/dev/null
 io stop -n 0 || fail "stop of the owner"

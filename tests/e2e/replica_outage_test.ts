@@ -94,7 +94,7 @@ Deno.test("a replica in a black hole costs the guest nothing, and is equal after
       assertEquals(lines.at(-1), "equal");
     },
     {
-      primaryMib: 64,
+      primaryMib: scaled(24, 64),
       network: true,
       env: {
         AWS_ACCESS_KEY_ID: credentials?.accessKeyId ?? "",

@@ -9,7 +9,7 @@ import { scaled } from "../support/soak.ts";
 Deno.test("a file system with discards is the same on both sides, on a drive and on a file", async () => {
   await replicaGuest(
     `
-    mkfs.ext4 -q "$DISK1"; mkdir /run/b; mount "$DISK1" /run/b; truncate -s 192M /run/b/file
+    mkfs.ext4 -q "$DISK1"; mkdir /run/b; mount "$DISK1" /run/b; truncate -s 96M /run/b/file
     for target in "$DISK0 1" "/run/b/file 4"; do
       set -- $target
       formatted "$1"
@@ -17,21 +17,20 @@ Deno.test("a file system with discards is the same on both sides, on a drive and
       exercise
       stopped "$1"
       equal "$1" "$2 queues"
-      added "$1" -q "$2" --pool-size 64MiB
-      dd if=/dev/urandom of=/dev/ublkb0 bs=64k seek=7 count=100 oflag=direct status=none || fail dd
-      stopped "$1 again"
-      equal "$1" "$2 queues, attached again"
-      grep -q 'startup=attached' /run/hyper-io-replica/"$UUID".log || fail "no clean attach"
-    done`,
+    done
+    added /run/b/file -q 4 --pool-size 64MiB
+    dd if=/dev/urandom of=/dev/ublkb0 bs=64k seek=7 count=100 oflag=direct status=none || fail dd
+    stopped again
+    equal /run/b/file "attached again"
+    grep -q 'startup=attached' /run/hyper-io-replica/"$UUID".log || fail "no clean attach"`,
     ({ lines }) => {
       assertEquals(lines.filter((line) => line.startsWith("equal")), [
         "equal: 1 queues",
-        "equal: 1 queues, attached again",
         "equal: 4 queues",
-        "equal: 4 queues, attached again",
+        "equal: attached again",
       ]);
     },
-    { primaryMib: 192, disks: [{ sizeBytes: 512 * MiB }], modules: ["loop"] },
+    { primaryMib: 96, disks: [{ sizeBytes: 512 * MiB }], modules: ["loop"] },
   );
 });
 
@@ -60,7 +59,7 @@ Deno.test("a slow replica costs time, never memory, errors or equality", async (
       assertEquals(lines.at(-1), "equal: slow replica");
     },
     {
-      primaryMib: 256,
+      primaryMib: scaled(96, 256),
       disks: [{ sizeBytes: 16 * GiB, throttle: { bytesPerSecond: 4 * MiB } }],
       timeLimitMs: (seconds + 400) * 1000,
     },
