@@ -10,6 +10,8 @@ export const PRIVATE_DIRECTORY = ".store";
 
 const KEY_BYTES_MAX = 1024;
 const COMPONENT_BYTES_MAX = 255;
+/** UTF-8 bytes of a UTF-16 code unit, at most. */
+const UNIT_BYTES_MAX = 3;
 const encoder = new TextEncoder();
 
 /** Throws a usage error unless `key` is a relative path without empty, "." or ".." components. */
@@ -23,19 +25,24 @@ export function checkKey(key: string): void {
 function whyBadKey(key: string): string | null {
   if (key === "") return "it is empty";
   if (!key.isWellFormed()) return "it is not valid Unicode";
-  if (encoder.encode(key).length > KEY_BYTES_MAX) return `it is longer than ${KEY_BYTES_MAX} bytes`;
+  if (isLonger(key, KEY_BYTES_MAX)) return `it is longer than ${KEY_BYTES_MAX} bytes`;
   // deno-lint-ignore no-control-regex -- control characters are what is looked for
   if (/[\u0000-\u001f\u007f]/.test(key)) return "it has a control character";
   const components = key.split("/");
   for (const component of components) {
     if (component === "") return "it has an empty path component";
     if (component === "." || component === "..") return `it has the path component "${component}"`;
-    if (encoder.encode(component).length > COMPONENT_BYTES_MAX) {
+    if (isLonger(component, COMPONENT_BYTES_MAX)) {
       return `a path component is longer than ${COMPONENT_BYTES_MAX} bytes`;
     }
   }
   if (components[0] === PRIVATE_DIRECTORY) return `"${PRIVATE_DIRECTORY}" is reserved`;
   return null;
+}
+
+/** Encodes only what is long enough for it to matter. */
+function isLonger(text: string, bytesMax: number): boolean {
+  return text.length * UNIT_BYTES_MAX > bytesMax && encoder.encode(text).length > bytesMax;
 }
 
 /**

@@ -90,11 +90,12 @@ export class Oracle {
 
   /** The newest checkpoint is exactly what the primary holds. */
   async judgeEqual(service: SimService, when: string): Promise<void> {
-    const device = this.#drive.bytes.subarray(0, this.#drive.deviceSizeBytes);
+    const device = wordsOf(this.#drive.bytes.subarray(0, this.#drive.deviceSizeBytes));
     const image = await this.#headImage(service);
+    const words = wordsOf(image);
     for (let at = 0; at < device.length; at++) {
-      if (device[at] === image[at]) continue;
-      const sector = Math.floor(at / SECTOR);
+      if (device[at] === words[at]) continue;
+      const sector = Math.floor(at * 4 / SECTOR);
       const shown = readStamps(image, "the replica")[sector];
       violated(
         `promise 5: ${when} sector ${sector} is ${shown} on the replica and ` +
@@ -170,9 +171,9 @@ export class Oracle {
     const what = `checkpoint ${cno}`;
     const { timeline } = segment;
     const time = timeline.check(readStamps(image, what), what);
-    this.#images.set(cno, hashOf(image));
-    this.#trace.add("checkpoint", cno, time);
-    this.#trace.addBytes(image);
+    const hash = hashOf(image);
+    this.#images.set(cno, hash);
+    this.#trace.add("checkpoint", cno, time, hash);
   }
 
   #image(service: SimService, cno: number): Promise<Uint8Array> {
@@ -208,8 +209,12 @@ function stagedStore({ objects }: SimService, { segmentId }: StagedTag): MemoryS
   return new MemoryStore({ objects: new Map([...objects, [INODE_KEY, { ...head, bytes }]]) });
 }
 
+function wordsOf(bytes: Uint8Array): Int32Array {
+  return new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
+}
+
 function hashOf(bytes: Uint8Array): number {
-  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
+  const words = wordsOf(bytes);
   let hash = 0;
   for (let i = 0; i < words.length; i++) hash = Math.imul(hash ^ words[i], 0x01000193);
   return hash;

@@ -50,14 +50,6 @@ export class Trace {
     this.#print?.(`${this.#now().toFixed(3).padStart(12)} ${text}`);
   }
 
-  /** Words of `bytes` go into the digest. */
-  addBytes(bytes: Uint8Array): void {
-    const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
-    let hash = 0;
-    for (let i = 0; i < words.length; i++) hash = Math.imul(hash ^ words[i], 0x01000193);
-    this.#mix(hash);
-  }
-
   get digest(): string {
     return hex(this.#high) + hex(this.#low);
   }
