@@ -3,7 +3,14 @@
 // Ends with the exit code of the run; docs/results.md has the figures of past ones.
 
 const ROOT = new URL("../", import.meta.url).pathname;
-const SUITES = ["tests/model", "tests/conformance", "tests/sim", "tests/fault", "tests/e2e"];
+const SUITES = [
+  "tests/model",
+  "tests/conformance",
+  "tests/sim",
+  "tests/fault",
+  "tests/e2e",
+  "tests/latency",
+];
 const [filter] = Deno.args;
 
 const { code } = await new Deno.Command(Deno.execPath(), {

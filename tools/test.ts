@@ -5,9 +5,11 @@ const ROOT = new URL("../", import.meta.url).pathname;
 const SUITE_LIMIT_MINUTES = 70;
 
 /** From quick to slow; a suite that is not here yet, or not any more, is no mistake. */
-const ORDER = ["tidy", "unit", "conformance", "model", "sim", "fault", "crash", "e2e"];
-/** Suites whose files may run side by side: they have no machine to share. */
-const PARALLEL = new Set(["unit", "conformance", "model"]);
+const ORDER = ["tidy", "unit", "conformance", "model", "sim", "fault", "crash", "e2e", "latency"];
+/** Suites whose files may run side by side: nothing in them depends on being alone. */
+const PARALLEL = new Set(["unit", "conformance", "model", "fault", "e2e"]);
+/** A guest keeps more than one processor busy, and has memory of its own. */
+const GUESTS_MAX = 2;
 
 interface Count {
   passed: number;
@@ -41,6 +43,7 @@ async function runSuite(suite: string): Promise<Count> {
   const { success } = await new Deno.Command(Deno.execPath(), {
     args: [...args, pathOf(suite)],
     cwd: ROOT,
+    env: suite === "e2e" ? { DENO_JOBS: String(GUESTS_MAX) } : {},
     stdin: "null",
     signal,
   }).spawn().status;
