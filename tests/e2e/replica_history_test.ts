@@ -14,10 +14,12 @@ function sum(counts: readonly number[]): number {
 
 /** With --congestion block the history has no gaps; without, the pool overflows and is resynced. */
 const RUNS = [
-  { queues: 1, congestion: "block", checkpoints: scaled(8, 200) },
-  { queues: 4, congestion: "resync", checkpoints: 2 },
-  { queues: 4, congestion: "block", checkpoints: 200 },
+  { queues: 1, congestion: "block" },
+  { queues: 4, congestion: "resync" },
+  { queues: 4, congestion: "block" },
 ].slice(0, scaled(2, 3));
+/** Of all runs together: how many there are depends on the machine. */
+const CHECKPOINTS_LEAST = scaled(10, 200);
 
 Deno.test("every checkpoint is a prefix of the write history", async () => {
   const seed = seedOf("write history");
@@ -41,7 +43,8 @@ Deno.test("every checkpoint is a prefix of the write history", async () => {
     }
     ${runs.join("\n")}`,
     async ({ share }) => {
-      for (const [i, { queues, congestion, checkpoints: least }] of RUNS.entries()) {
+      let judged = 0;
+      for (const [i, { queues, congestion }] of RUNS.entries()) {
         const folder = `${share}/run-${i}`;
         const { history } = readHistory(folder);
         assertEquals(history.failed, 0);
@@ -56,9 +59,10 @@ Deno.test("every checkpoint is a prefix of the write history", async () => {
           `${queues} queues, congestion ${congestion}: ${checkpoints} checkpoints, all prefixes; ` +
             `${issued} writes`,
         );
-        assert(checkpoints >= least, `only ${checkpoints} checkpoints`);
         assert(held > 0.8 * issued, "a stop brings everything to the replica");
+        judged += checkpoints;
       }
+      assert(judged >= CHECKPOINTS_LEAST, `only ${judged} checkpoints`);
     },
     { disks: [{ sizeBytes: 16 * GiB }], timeLimitMs: (RUNS.length * (seconds + 150) + 150) * 1000 },
   );
