@@ -21,6 +21,8 @@ for (let part = 1; part <= scaled(1, 5); part++) {
     await replicaGuest(
       `
       shared=$SHARE
+      # Writes that the device has completed: the fifth field.
+      writes() { awk '{ print $5 }' /sys/block/ublkb0/stat; }
       for round in $(seq ${ROUNDS}); do
         SHARE=$shared/round-$round; mkdir "$SHARE"
         blkdiscard -f "$DISK0"; rm -rf "$REPLICA_ROOT"
@@ -28,7 +30,8 @@ for (let part = 1; part <= scaled(1, 5); part++) {
         added "$DISK0" -q 2 --pool-size 16MiB
         logging
         stamped 60 $((${seed} + round * 16)) &
-        sleep $((6 + (${seed} + round) % 7))
+        until [ "$(writes)" -gt 40 ]; do sleep .2; done
+        sleep $(((${seed} + round) % 7))
         kill -KILL $(daemon)
         wait
         io del -n 0 || fail del
@@ -54,6 +57,8 @@ for (let part = 1; part <= scaled(1, 5); part++) {
 
 function checkResent(lines: readonly string[]): void {
   assertEquals(lines.length, ROUNDS);
+  // deno-lint-ignore no-console -- the figures are what a soak is for
+  console.log(`bytes resent and dirty regions of ${REGION_MIB} MiB:`, lines.join(", "));
   for (const line of lines) {
     const [resentBytes, dirtyRegions] = line.split(" ").slice(1).map(Number);
     assert(dirtyRegions > 0 && dirtyRegions < PRIMARY_MIB / REGION_MIB / 2, line);
