@@ -18,9 +18,7 @@ const ORDER = [
   ["latency"],
 ];
 /** Suites whose files may run side by side: nothing in them depends on being alone. */
-const PARALLEL = new Set(["unit", "conformance", "model", "fault", "e2e"]);
-/** A guest keeps more than one processor busy, and has memory of its own. */
-const GUESTS_MAX = 2;
+const PARALLEL = new Set(["unit", "conformance", "model", "fault"]);
 
 interface Count {
   passed: number;
@@ -54,7 +52,6 @@ async function runSuite(suite: string, { isLive }: { isLive: boolean }): Promise
   const command = new Deno.Command(Deno.execPath(), {
     args: [...args, pathOf(suite)],
     cwd: ROOT,
-    env: suite === "e2e" ? { DENO_JOBS: String(GUESTS_MAX) } : {},
     stdin: "null",
     stdout: isLive ? "inherit" : "piped",
     stderr: isLive ? "inherit" : "piped",
