@@ -27,7 +27,8 @@ import { hasStamp } from "../replica/touch_inode.ts";
 import { decideStartup, type PrimaryState, type StartupDecision } from "../replication/startup.ts";
 import type { StagedFound, StagedStart } from "./staged_start.ts";
 
-const RELEASE_MS = 10_000;
+/** A request that gets no answer is given up after 30 s: time for another one. */
+const RELEASE_MS = 45_000;
 
 /** Who this process is, and who else is alive on this machine. */
 export interface RoomProcess {

@@ -335,6 +335,16 @@ for (let turn = 0; turn < TURNS; turn++) {
   });
 }
 
+Deno.test("a replica is free after a stop whose last request got no answer", async () => {
+  const release = requests.findLast(({ kind, target }) =>
+    kind === "put" && target.includes("device.json")
+  );
+  assert(release !== undefined);
+  for (const type of ["hang", "hang-after"] as const) {
+    assert(await survive({ type }, release), type);
+  }
+});
+
 Deno.test("a start that the store refuses is a clear error, and starting again is all it takes", async () => {
   for (const fault of LASTING) {
     for (const first of LASTING_FROM) {
