@@ -32,7 +32,8 @@ Deno.test("every checkpoint is a prefix of the write history", async () => {
     history() {
       SHARE=$shared/run-$1; mkdir "$SHARE"
       REPLICA_ROOT=/run/disk/replica-$1
-      formatted "$DISK0" --force
+      blkdiscard -f "$DISK0"
+      formatted "$DISK0"
       added "$DISK0" -q "$2" --pool-size 16MiB --congestion "$3"
       stamped ${seconds} $((${seed} + $1))
       stopped "run $1"
