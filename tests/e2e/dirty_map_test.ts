@@ -3,6 +3,10 @@
 
 import { assert, assertEquals } from "../support/assert.ts";
 import { replicaGuest } from "../support/replica_guest.ts";
+import { scaled } from "../support/soak.ts";
+
+/** Whether a device is also started as for measurements, with every region dirty. */
+const WITHOUT_MAP = scaled(0, 1);
 
 Deno.test("only regions that were written count as dirty, over a kill and until they are replicated", async () => {
   await replicaGuest(
@@ -38,6 +42,7 @@ Deno.test("only regions that were written count as dirty, over a kill and until 
     stopped "after that"
     named stopped
     equal "$DISK0" "in the end"
+    [ ${WITHOUT_MAP} = 0 ] && exit
     added "$DISK0" --pool-size 16MiB --without-write-intent
     named "without the map"
     stopped "at last"
@@ -49,8 +54,7 @@ Deno.test("only regions that were written count as dirty, over a kill and until 
         "named killed: [[5,5],[9,10],[62,62]]",
         "named replicated: []",
         "named stopped: []",
-        "named without the map: [[0,63]]",
-        "named stopped again: []",
+        ...WITHOUT_MAP ? ["named without the map: [[0,63]]", "named stopped again: []"] : [],
       ]);
       const chunks = Number(/^resent (\d+) chunks$/m.exec(lines.join("\n"))?.[1]);
       assert(
