@@ -61,7 +61,7 @@ Deno.test("a slow replica costs time, never memory, errors or equality", async (
       assertEquals(lines.at(-1), "equal: slow replica");
     },
     {
-      primaryMib: scaled(96, 256),
+      primaryMib: scaled(48, 256),
       disks: [{ sizeBytes: 16 * GiB, throttle: { bytesPerSecond: 4 * MiB } }],
       timeLimitMs: (seconds + 400) * 1000,
     },
