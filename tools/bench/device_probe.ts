@@ -24,10 +24,13 @@ async function main(options: HotLoopOptions, folder: string): Promise<HotLoopRes
     sizeBytes: options.startBytes + options.spanBytes,
     wakeQueues: () => doorbells.ringAll(),
   });
+  // An idle replicator waits for its bell, and that alone does not keep a process alive.
+  const keepAlive = setInterval(() => {}, 1_000);
   const running = replicator.run();
   const result = await runLoop({ options, pool: { shared, layout, doorbellFd } });
   replicator.abandon();
   await running;
+  clearInterval(keepAlive);
   writer.close();
   await store.close();
   return result;
