@@ -1,7 +1,7 @@
 // The benchmark in the guest, from outside: makes the disks, runs guest_probe.ts, prints the tables.
 
 import { GiB, MiB } from "../../src/base/units.ts";
-import { hasUblk, runWithUblk } from "../guest/here.ts";
+import { runWithUblk } from "../guest/here.ts";
 import { accelerator } from "../guest/qemu.ts";
 import {
   type GuestJob,
@@ -20,8 +20,6 @@ const SPAN_BYTES = 512 * MiB;
 const DISK_BYTES = SPAN_BYTES + 64 * MiB;
 /** The replica keeps every checkpoint, and lies in there. */
 const MEMORY_MIB = 8192;
-/** Clearing each page that the replica takes costs more under emulation than all the rest of it. */
-const KERNEL_ARGUMENTS = ["init_on_alloc=0"];
 const WARM_UP_SECONDS = 20;
 /** Beside what fio takes: boot, start, first fill. */
 const OVERHEAD_MS = 300_000;
@@ -52,7 +50,6 @@ export async function guestBench(options: {
   const rowMs = TARGETS.length * (seconds + 1) * 1000 + ROW_OVERHEAD_MS;
   try {
     const result = await runWithUblk({
-      ...(hasUblk() ? {} : { kernelArguments: KERNEL_ARGUMENTS }),
       command: [Deno.execPath(), "run", "-A", "--quiet", "--no-check", PROBE, JSON.stringify(job)],
       cwd: ROOT,
       disks: Array.from({ length: 3 }, () => ({ sizeBytes: DISK_BYTES })),

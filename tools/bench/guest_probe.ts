@@ -35,7 +35,8 @@ async function run(program: string, ...args: string[]): Promise<string> {
   const decoder = new TextDecoder();
   if (output.success) return decoder.decode(output.stdout);
   const what = decoder.decode(output.stderr) + decoder.decode(output.stdout);
-  throw new Error(`${program} ${args.join(" ")}: ${what}`);
+  const end = output.signal ?? `exit code ${output.code}`;
+  throw new Error(`${program} ${args.join(" ")}: ${end} ${what}`);
 }
 
 function program(...args: string[]): Promise<string> {
