@@ -1,9 +1,8 @@
 // Runs the test suites and ends with one line: "N passed, N failed".
 // tools/test.ts [SUITE…]: all suites, or the named ones. A suite is a folder of tests/, or tidy.
 //
-// One suite after the other, but the simulator and the suite with faults beside the one with guests: a guest
-// leaves part of a second processor idle, and the faults mostly wait for time to pass. What those two print
-// comes when they have ended.
+// One suite after the other, but the one with faults beside the one with guests: it mostly waits for time
+// to pass, and what it prints comes when it has ended.
 
 const ROOT = new URL("../", import.meta.url).pathname;
 const SUITE_LIMIT_MINUTES = 70;
@@ -14,13 +13,12 @@ const ORDER = [
   ["unit"],
   ["conformance"],
   ["model"],
-  ["sim", "fault", "e2e"],
+  ["sim"],
+  ["fault", "e2e"],
   ["latency"],
 ];
 /** Suites whose files may run side by side: nothing in them depends on being alone. */
-const PARALLEL = new Set(["unit", "conformance", "model", "fault"]);
-/** Suites whose time is their own: they get what others leave of the processors. */
-const NICE = new Set(["sim"]);
+const PARALLEL = new Set(["unit", "conformance", "model"]);
 
 interface Count {
   passed: number;
@@ -51,9 +49,8 @@ async function runSuite(suite: string, { isLive }: { isLive: boolean }): Promise
   const args = ["test", "-A", "--no-check", "--quiet", `--junit-path=${report}`];
   if (PARALLEL.has(suite)) args.push("--parallel");
   const signal = AbortSignal.timeout(SUITE_LIMIT_MINUTES * 60_000);
-  const niceness = NICE.has(suite) ? "19" : "0";
-  const command = new Deno.Command("nice", {
-    args: ["-n", niceness, Deno.execPath(), ...args, pathOf(suite)],
+  const command = new Deno.Command(Deno.execPath(), {
+    args: [...args, pathOf(suite)],
     cwd: ROOT,
     stdin: "null",
     stdout: isLive ? "inherit" : "piped",
