@@ -33,13 +33,14 @@ export interface LogOptions {
   readonly level: LogLevel;
   readonly format: LogFormat;
   /** File to append to; stderr when there is none. */
-  readonly file?: string;
+  readonly file?: string | null;
 }
 
 /** Sets up this thread's logging; each room calls it once. */
 export function configureLog(options: LogOptions): void {
   const format = options.format === "json" ? getJsonLinesFormatter() : formatText;
-  const target = options.file === undefined ? Deno.stderr : openLog(options.file);
+  const { file = null } = options;
+  const target = file === null ? Deno.stderr : openLog(file);
   configureSync({
     reset: true,
     sinks: { lines: (record) => void target.writeSync(encoder.encode(format(record))) },

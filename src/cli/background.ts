@@ -4,6 +4,7 @@
 import deno from "../../deno.json" with { type: "json" };
 import { reportOf } from "../base/error_report.ts";
 import { ReplicaError, usageError } from "../base/errors.ts";
+import { parseJsonObject } from "../base/json.ts";
 import { configureLog } from "../base/log.ts";
 import type { DeviceConfig } from "../config.ts";
 import { BACKGROUND_OPTION, CONFIG_VARIABLE } from "./background_option.ts";
@@ -23,7 +24,7 @@ export async function run(ctx: Context): Promise<number> {
   }
   try {
     const config = readConfig(ctx);
-    configureLog({ ...config.log, file: config.log.file ?? undefined });
+    configureLog(config.log);
     await runDaemon(ctx, {
       config,
       version: deno.version,
@@ -48,13 +49,8 @@ function readConfig(ctx: Context): DeviceConfig {
 }
 
 function parseConfig(text: string): DeviceConfig | null {
-  try {
-    const value: Partial<DeviceConfig> | null = JSON.parse(text);
-    const isWhole = typeof value?.target?.type === "string" && typeof value.log === "object" &&
-      typeof value.unixSocket === "string";
-    return isWhole ? value as DeviceConfig : null;
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
+  const value: Partial<DeviceConfig> | null = parseJsonObject(text);
+  const isWhole = typeof value?.target?.type === "string" && typeof value.log === "object" &&
+    typeof value.unixSocket === "string";
+  return isWhole ? value as DeviceConfig : null;
 }

@@ -5,7 +5,6 @@ import type { Context, Output, SignalName } from "./context.ts";
 import { systemPlatform } from "./system_platform.ts";
 
 const RUN_DIRECTORY = "/run/hyper-io-replica";
-const RUN_OPTIONS = ["--allow-all", "--no-prompt", "--quiet", "--cached-only"];
 const encoder = new TextEncoder();
 
 /** Makes the Context; from now on signals abort its `signal` instead of ending the process. */
@@ -21,7 +20,10 @@ export function processContext(main: string): Context {
     clock: systemClock,
     runDirectory: Deno.env.get("HYPER_IO_REPLICA_RUN_DIR") ?? RUN_DIRECTORY,
     argv: Deno.args,
-    self: [Deno.execPath(), "run", ...RUN_OPTIONS, ...(isBundle ? ["--no-config"] : []), main],
+    self: [Deno.execPath(), "run", "--allow-all", "--no-prompt", "--quiet"].concat(
+      isBundle ? "--no-config" : [],
+      main,
+    ),
     platform: systemPlatform,
   };
 }

@@ -2,6 +2,7 @@
 // its ready pipe (or the error that stopped it), and the waiting parent prints it.
 
 import { type ErrorReport, isErrorReport } from "../base/error_report.ts";
+import { parseJsonObject } from "../base/json.ts";
 import { formatSize } from "../base/units.ts";
 import type { DeviceConfig } from "../config.ts";
 import type { DeviceParameters, DeviceProgress } from "../control/running_device.ts";
@@ -21,18 +22,11 @@ export type ReadyMessage =
 
 /** Reads the line of a ready pipe; null when it is none. */
 export function parseReadyMessage(line: string): ReadyMessage | null {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
-  if (typeof value !== "object" || value === null) return null;
-  const message = value as Record<string, unknown>;
+  const message = parseJsonObject(line);
+  if (message === null) return null;
   if (isErrorReport(message.error)) return { error: message.error };
   const known = message.ready ?? message.progress;
-  return typeof known === "object" && known !== null ? value as ReadyMessage : null;
+  return typeof known === "object" && known !== null ? message as ReadyMessage : null;
 }
 
 /** The device on its own line, for scripts; its parameters below it. */

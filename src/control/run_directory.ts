@@ -4,6 +4,7 @@
 //
 // Files are written whole (temporary name, then rename); mode 0600, in a directory of mode 0755.
 
+import { parseJsonObject } from "../base/json.ts";
 import { ReplicaError, systemReason, usageError } from "../base/errors.ts";
 import type { DeviceConfig } from "../config.ts";
 
@@ -114,20 +115,13 @@ async function readState(runDirectory: string, number: number): Promise<FoundSta
 
 /** A file of another version or a damaged one gives null: the device is then shown as unknown. */
 function parseState(text: string, number: number): DaemonState | null {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
-  if (typeof value !== "object" || value === null) return null;
-  const state = value as Partial<DaemonState>;
+  const state: Partial<DaemonState> | null = parseJsonObject(text);
+  if (state === null) return null;
   const sound = state.version === 1 && state.number === number &&
     Number.isSafeInteger(state.pid) && Number(state.pid) > 0 &&
     typeof state.socket === "string" && typeof state.device === "string" &&
     typeof state.config === "object" && state.config !== null;
-  return sound ? value as DaemonState : null;
+  return sound ? state as DaemonState : null;
 }
 
 /** Start time of a process in clock ticks since boot; null when there is no such process. */

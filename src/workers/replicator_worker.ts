@@ -54,7 +54,7 @@ worker.onmessage = async function (event) {
   const message = event.data;
   switch (message.type) {
     case "start":
-      configureLog({ ...message.log, file: message.log.file ?? undefined });
+      configureLog(message.log);
       await serve(message.room);
       return;
     case "stop":
