@@ -27,9 +27,9 @@ export function hasUblk(): boolean {
 
 /** The first option that this machine itself can't offer. */
 export function needsGuest(options: GuestOptions): string | undefined {
-  const { kernel, network, modules, kernelArguments, disks = [] } = options;
+  const { kernel, network, modules, disks = [] } = options;
   // 10.0.2.2 exists only in a guest.
-  const asked = Object.entries({ kernel, network, modules, kernelArguments })
+  const asked = Object.entries({ kernel, network, modules })
     .find(([, value]) => value !== undefined);
   if (asked) return asked[0];
   const special: (keyof DiskOptions)[] = ["faults", "throttle", "writeLogPath", "bus", "cache"];

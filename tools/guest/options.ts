@@ -49,8 +49,6 @@ export interface GuestOptions {
   kernel?: KernelName;
   /** Kernel modules loaded before the command; ublk_drv and virtio_blk always are. */
   modules?: readonly string[];
-  /** Added to the kernel command line. */
-  kernelArguments?: readonly string[];
   /** The power is cut after this time. Default 300 s. */
   timeLimitMs?: number;
   /** A boot that takes longer stands still. Default 90 s. */

@@ -30,7 +30,7 @@ export function qemuArguments(options: GuestOptions, machine: MachineOptions): s
     ...["-m", `${memoryMib}M`, "-smp", String(options.cpus ?? 2)],
     ...["-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"],
     ...["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"],
-    ...["-kernel", parts.kernelImage, "-append", kernelCommandLine(options, directory)],
+    ...["-kernel", parts.kernelImage, "-append", kernelCommandLine(directory)],
   ];
   for (const port of PORTS) {
     args.push("-chardev", `socket,id=${port},path=${directory}/${port}.sock`);
@@ -58,7 +58,7 @@ export function qemuArguments(options: GuestOptions, machine: MachineOptions): s
   return args;
 }
 
-function kernelCommandLine(options: GuestOptions, directory: string): string {
+function kernelCommandLine(directory: string): string {
   return [
     "console=ttyS0",
     // Warnings and worse: kernelTrouble() looks for them.
@@ -71,7 +71,6 @@ function kernelCommandLine(options: GuestOptions, directory: string): string {
     // A loaded machine must not make the guest fall back to a clock that is ten times slower to read.
     "tsc=reliable",
     "mitigations=off",
-    ...(options.kernelArguments ?? []),
   ].join(" ");
 }
 

@@ -61,6 +61,6 @@ for await (const { name } of Deno.readDir(fresh)) {
 }
 if (requires !== 1) throw new Error(`${requires} files of the bundle load node:module, not 1`);
 
-// Commands that run while this is done find the old files until the new ones are there.
+// Commands that start meanwhile find the old files or, but for a moment, the new ones.
 await Deno.remove(output, { recursive: true }).catch(() => undefined);
 await Deno.rename(fresh, output);
