@@ -4,6 +4,12 @@
 import { MiB } from "../../src/base/units.ts";
 import { assertEquals } from "../support/assert.ts";
 import { replicaGuest } from "../support/replica_guest.ts";
+import { IS_SOAK } from "../support/soak.ts";
+
+/** Nobody writes: it looks for itself, after half a minute. */
+const IDLE_LOOK = `
+sleep 30
+detached 1`;
 
 const SCENARIO = `
 second() {
@@ -58,6 +64,7 @@ code=0; io add io-replica -n 0 -f "$DISK0" --replica "file://$REPLICA_ROOT/$UUID
 [ $code = 5 ] || fail "exit code $code: $(cat /run/refused)"
 added "$DISK0" --take-over
 reads 0 local
+${IS_SOAK ? IDLE_LOOK : ""}
 write 1 other
 detached 1
 reads 1 other

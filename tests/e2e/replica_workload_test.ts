@@ -4,7 +4,10 @@
 import { GiB, MiB } from "../../src/base/units.ts";
 import { assert, assertEquals } from "../support/assert.ts";
 import { replicaGuest } from "../support/replica_guest.ts";
-import { scaled } from "../support/soak.ts";
+import { IS_SOAK, scaled } from "../support/soak.ts";
+
+/** Whose device is stopped, started and written once more. */
+const QUEUES_AGAIN = scaled("4", "1 4");
 
 Deno.test("a file system with discards is the same on both sides, on a drive and on a file", async () => {
   await replicaGuest(
@@ -17,17 +20,19 @@ Deno.test("a file system with discards is the same on both sides, on a drive and
       exercise
       stopped "$1"
       equal "$1" "$2 queues"
-    done
-    added /run/b/file -q 4 --pool-size 64MiB
-    dd if=/dev/urandom of=/dev/ublkb0 bs=64k seek=7 count=100 oflag=direct status=none || fail dd
-    stopped again
-    equal /run/b/file "attached again"
-    grep -q 'startup=attached' /run/hyper-io-replica/"$UUID".log || fail "no clean attach"`,
+      [[ " ${QUEUES_AGAIN} " = *" $2 "* ]] || continue
+      added "$1" -q "$2" --pool-size 64MiB
+      dd if=/dev/urandom of=/dev/ublkb0 bs=64k seek=7 count=100 oflag=direct status=none || fail dd
+      stopped "$1 again"
+      equal "$1" "$2 queues, attached again"
+      grep -q 'startup=attached' /run/hyper-io-replica/"$UUID".log || fail "no clean attach"
+    done`,
     ({ lines }) => {
       assertEquals(lines.filter((line) => line.startsWith("equal")), [
         "equal: 1 queues",
+        ...IS_SOAK ? ["equal: 1 queues, attached again"] : [],
         "equal: 4 queues",
-        "equal: attached again",
+        "equal: 4 queues, attached again",
       ]);
     },
     { primaryMib: 96, disks: [{ sizeBytes: 512 * MiB }], modules: ["loop"] },
