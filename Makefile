@@ -25,10 +25,6 @@ PACKAGES_TEST := openssl $(if $(shell command -v pip3),,python3-pip) \
 
 SOURCES := main.ts $(shell find src ffi -name '*.ts')
 RUN := deno run -A --no-prompt --quiet
-# $(call program,FILE): runs a tool that may not have been written yet.
-program = @test -f $(1) || { echo "make $@: $(1) is not there yet" >&2; exit 1; }; \
-	$(SUDO) $(RUN) $(1) $(2)
-
 .PHONY: build check test demo guest guest-shell sim soak bench install clean help packages-run packages-guest packages-test
 
 build: packages-run build/hyper-io-replica ## Build build/hyper-io-replica (the default)
@@ -55,10 +51,10 @@ sim: $(DEPS)/libraries ## Simulate SEEDS=1000 worlds (FROM=1), or replay one wit
 	@$(RUN) tools/sim.ts $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --from $(or $(FROM),1))
 
 soak: build packages-guest packages-test ## The long runs, hours: what make test shows in minutes; FILTER="text" runs some
-	$(call program,tools/soak.ts,$(if $(FILTER),"$(FILTER)"))
+	@$(SUDO) $(RUN) tools/test.ts --soak $(if $(FILTER),--filter "$(FILTER)") $(SUITE)
 
 bench: build packages-guest packages-test ## Benchmarks: tables, and build/bench.json; ARGS='--only path --rounds 1'
-	$(call program,tools/bench.ts,$(ARGS))
+	@$(SUDO) $(RUN) tools/bench.ts $(ARGS)
 
 install: build ## Install under PREFIX=/usr/local a command that runs this checkout
 	install -D -m 755 build/hyper-io-replica $(DESTDIR)$(PREFIX)/bin/hyper-io-replica

@@ -1,8 +1,11 @@
 // Runs the test suites and ends with one line: "N passed, N failed".
 // tools/test.ts [SUITE…]: all suites, or the named ones. A suite is a folder of tests/, or tidy.
+// With --soak the same tests in their long form, hours; --filter TEXT runs those with TEXT in their names.
 //
 // One suite after the other, but the one with faults beside the one with guests: it mostly waits for time
 // to pass, and what it prints comes when it has ended.
+
+import { Command } from "commander";
 
 const ROOT = new URL("../", import.meta.url).pathname;
 const SUITE_LIMIT_MINUTES = 70;
@@ -15,10 +18,15 @@ const ORDER = [
   ["model"],
   ["sim"],
   ["fault", "e2e"],
-  ["latency"],
+  ["alone"],
 ];
 /** Suites whose files may run side by side: nothing in them depends on being alone. */
-const PARALLEL = new Set(["unit", "conformance", "model"]);
+const PARALLEL = new Set(["unit", "conformance", "model", "e2e"]);
+
+interface Options {
+  soak: boolean;
+  filter?: string;
+}
 
 interface Count {
   passed: number;
@@ -44,24 +52,26 @@ function say(text: string): void {
 }
 
 /** Runs one suite, its output passed through as it comes or at its end; counts from the report that deno writes. */
-async function runSuite(suite: string, { isLive }: { isLive: boolean }): Promise<Count> {
+async function runSuite(suite: string, options: Options, isLive: boolean): Promise<Count> {
   const report = await Deno.makeTempFile({ suffix: ".xml" });
   const args = ["test", "-A", "--no-check", "--quiet", `--junit-path=${report}`];
   if (PARALLEL.has(suite)) args.push("--parallel");
-  const signal = AbortSignal.timeout(SUITE_LIMIT_MINUTES * 60_000);
+  if (options.filter !== undefined) args.push(`--filter=${options.filter}`);
+  const limit = options.soak ? undefined : AbortSignal.timeout(SUITE_LIMIT_MINUTES * 60_000);
   const command = new Deno.Command(Deno.execPath(), {
     args: [...args, pathOf(suite)],
     cwd: ROOT,
+    env: options.soak ? { SOAK: "1" } : {},
     stdin: "null",
     stdout: isLive ? "inherit" : "piped",
     stderr: isLive ? "inherit" : "piped",
-    signal,
+    signal: limit,
   });
   if (isLive) say(`── ${suite}`);
   const { success } = isLive ? await command.spawn().status : await endOf(suite, command);
   const count = countTests(await Deno.readTextFile(report));
   await Deno.remove(report);
-  if (signal.aborted) {
+  if (limit?.aborted) {
     say(`The suite ${suite} was stopped: it took more than ${SUITE_LIMIT_MINUTES} minutes`);
   }
   // A run that broke down (a file that does not load, a leak, a crash) is a failure without a test.
@@ -87,20 +97,30 @@ function countTests(junit: string): Count {
   return { passed: attribute("tests") - failed - skipped, failed };
 }
 
-const groups = Deno.args.length > 0
-  ? Deno.args.map((suite) => [suite])
-  : ORDER.map((group) => group.filter((suite) => exists(pathOf(suite))));
-const sum: Count = { passed: 0, failed: 0 };
-for (const group of groups) {
-  const runs = group.map((suite, i) => runSuite(suite, { isLive: i === group.length - 1 }));
-  for (const { passed, failed } of await Promise.all(runs)) {
-    sum.passed += passed;
-    sum.failed += failed;
+async function runSuites(suites: readonly string[], options: Options): Promise<void> {
+  const groups = suites.length > 0
+    ? suites.map((suite) => [suite])
+    : ORDER.map((group) => group.filter((suite) => exists(pathOf(suite))));
+  const sum: Count = { passed: 0, failed: 0 };
+  for (const group of groups) {
+    const runs = group.map((suite, i) => runSuite(suite, options, i === group.length - 1));
+    for (const { passed, failed } of await Promise.all(runs)) {
+      sum.passed += passed;
+      sum.failed += failed;
+    }
   }
+  if (sum.passed + sum.failed === 0) {
+    say("No test was found");
+    sum.failed = 1;
+  }
+  say(`${sum.passed} passed, ${sum.failed} failed`);
+  Deno.exit(sum.failed === 0 ? 0 : 1);
 }
-if (sum.passed + sum.failed === 0) {
-  say("No test was found");
-  sum.failed = 1;
-}
-say(`${sum.passed} passed, ${sum.failed} failed`);
-Deno.exit(sum.failed === 0 ? 0 : 1);
+
+await new Command("test")
+  .description("Runs the test suites and ends with one line: N passed, N failed.")
+  .argument("[suites...]", "folders of tests/, or tidy; all of them if none is named")
+  .option("--soak", "the long form of the tests that have one, without a limit of time", false)
+  .option("--filter <text>", "only tests with this in their names")
+  .action(runSuites)
+  .parseAsync(Deno.args, { from: "user" });

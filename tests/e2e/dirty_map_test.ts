@@ -30,7 +30,7 @@ Deno.test("only regions that were written count as dirty, over a kill and until 
 
     formatted "$DISK0" --region-size 1MiB --device-size 64MiB
     named formatted
-    added "$DISK0" -q 2 --pool-size 16MiB
+    added "$DISK0" --pool-size 16MiB
     clean
     for region in 5 9 10 62; do wrote $region; done
     kill -KILL $(daemon)

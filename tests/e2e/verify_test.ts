@@ -21,7 +21,7 @@ Deno.test("verify tells and repairs what differs, and a pause costs nothing, und
       echo "$1 $(echo "$text" | tr -d '\\n')"
     }
     formatted "$DISK0" --device-size 24MiB
-    added "$DISK0" -q 2 --pool-size 16MiB
+    added "$DISK0" --pool-size 16MiB
     dd if=/dev/urandom of=/dev/ublkb0 bs=1M count=16 oflag=direct conv=notrunc status=none || fail dd
     fio --name=load --filename=/dev/ublkb0 --rw=randwrite --bs=4k --ioengine=io_uring --iodepth=8 \
       --direct=1 --size=8M --time_based --runtime=600 --rate_iops=60 --output=/run/fio.log &

@@ -37,8 +37,16 @@ export type FileSystem = "ext4" | "xfs";
 /** What the guest is at when its power is cut. */
 export type CutDuring = "attach" | "resync" | "load";
 
+export interface PowerLifeOptions {
+  readonly fs: FileSystem;
+  readonly cpus: number;
+  readonly random: Prng;
+}
+
 export class PowerLife {
   readonly #fs: FileSystem;
+  /** Of the guest, and so the queues of the device. */
+  readonly #cpus: number;
   readonly #random: Prng;
   readonly #directory: string;
   readonly #share: string;
@@ -56,8 +64,9 @@ export class PowerLife {
   /** One that is to stay what it is. */
   #first: CheckpointImage | null = null;
 
-  private constructor(fs: FileSystem, random: Prng, directory: string) {
+  private constructor({ fs, cpus, random }: PowerLifeOptions, directory: string) {
     this.#fs = fs;
+    this.#cpus = cpus;
     this.#random = random;
     this.#directory = directory;
     this.#share = `${directory}/share`;
@@ -69,12 +78,12 @@ export class PowerLife {
 
   /** Lives through all of the cuts, and once more to the end; `report` gets a line for each. */
   static async live(
-    options: { fs: FileSystem; random: Prng; cuts: readonly CutDuring[] },
+    options: PowerLifeOptions & { cuts: readonly CutDuring[] },
     report: (line: string) => void,
   ): Promise<void> {
     const directory = await Deno.makeTempDir({ prefix: "power-" });
     try {
-      const life = new PowerLife(options.fs, options.random, directory);
+      const life = new PowerLife(options, directory);
       await life.#makeFileSystems();
       for (const during of options.cuts) report(`${options.fs}: ${await life.#cut(during)}`);
       report(`${options.fs}: ${await life.#end()}`);
@@ -155,11 +164,13 @@ export class PowerLife {
         CHECKPOINT: this.#newest.cno > 0 ? "1" : "",
         DEVICE_BYTES: String(DEVICE_BYTES),
         ADD_OPTIONS: options.resyncRate ? "--resync-rate 8MiB" : "",
+        QUEUES: String(this.#cpus),
         AREA_MIB: String(FS_MIB + this.#loads * AREA_MIB),
         SEED: String(this.#random.next()),
         LAST: options.last ? "1" : "",
       },
       share: this.#share,
+      cpus: this.#cpus,
       disks,
       modules: this.#fs === "xfs" ? ["xfs"] : [],
       timeLimitMs: 4 * STEP_MS,

@@ -1,16 +1,9 @@
-// Runs an io-replica scenario in a guest and fails unless the guest, its command and its kernel are
-// well. Called by tests/e2e/replica_*_test.ts.
+// Runs an io-replica scenario in a guest, with a primary and a folder that this side sees as well.
+// Called by the tests of tests/e2e and tests/alone.
 
 import { MiB } from "../../src/base/units.ts";
-import { type GuestOptions, type GuestResult } from "../../tools/guest/guest.ts";
-import { kernelTrouble, runGuest } from "../../tools/guest/guest.ts";
 import { assertEquals } from "./assert.ts";
-
-const ROOT = new URL("../../", import.meta.url).pathname;
-
-function explain(result: GuestResult): string {
-  return [result.stdout, result.stderr, result.kernelLog, result.qemuLog].join("\n");
-}
+import { type ScenarioOptions, ublkGuest } from "./ublk_guest.ts";
 
 export interface ReplicaGuestOutput {
   /** The folder that the guest shared, gone afterwards. */
@@ -24,23 +17,21 @@ export interface ReplicaGuestOutput {
 export async function replicaGuest(
   script: string,
   check: (output: ReplicaGuestOutput) => void | Promise<void>,
-  options: Partial<GuestOptions> & { primaryMib?: number } = {},
+  options: ScenarioOptions & { primaryMib?: number } = {},
 ): Promise<void> {
   const { primaryMib = 64, disks = [], env = {}, ...rest } = options;
   const share = await Deno.makeTempDir({ prefix: "replica-" });
   const primary = `${share}/primary.img`;
   try {
-    const result = await runGuest({
-      command: `. ${ROOT}tests/e2e/programs/replica_prelude.sh\n${script}`,
-      env: { ROOT, SHARE: share, ...env },
+    const lines = await ublkGuest(script, {
+      prelude: "replica_prelude.sh",
+      env: { SHARE: share, ...env },
       share,
       disks: [{ path: primary, sizeBytes: primaryMib * MiB }, ...disks],
       timeLimitMs: 400_000,
       ...rest,
     });
-    assertEquals([result.outcome, result.exitCode], ["exited", 0], explain(result));
-    assertEquals(kernelTrouble(result.kernelLog), [], explain(result));
-    await check({ share, primary, lines: result.stdout.trim().split("\n") });
+    await check({ share, primary, lines });
   } finally {
     await Deno.remove(share, { recursive: true });
   }

@@ -45,6 +45,7 @@ export interface GuestOptions {
   /** Network card; this machine's 127.0.0.1 is 10.0.2.2 in the guest. */
   network?: boolean;
   memoryMib?: number;
+  /** Processors, default 1: emulated ones wait for each other, so that two are slower than one. */
   cpus?: number;
   kernel?: KernelName;
   /** Kernel modules loaded before the command; ublk_drv and virtio_blk always are. */

@@ -27,7 +27,7 @@ export function qemuArguments(options: GuestOptions, machine: MachineOptions): s
     ...acceleratorArguments(),
     ...["-machine", "pc,memory-backend=ram"],
     ...["-object", `memory-backend-memfd,id=ram,size=${memoryMib}M,share=on`],
-    ...["-m", `${memoryMib}M`, "-smp", String(options.cpus ?? 2)],
+    ...["-m", `${memoryMib}M`, "-smp", String(options.cpus ?? 1)],
     ...["-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"],
     ...["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"],
     ...["-kernel", parts.kernelImage, "-append", kernelCommandLine(directory)],

@@ -1,5 +1,5 @@
 # One boot of a device whose power is cut again and again: what a restart must give, then load until
-# the next cut. Variables: BOOT, FS, CHECKPOINT (a disk with the newest checkpoint of the last cut),
+# the next cut. Variables: BOOT, QUEUES, CHECKPOINT (a disk with the newest checkpoint of the last cut),
 # ADD_OPTIONS, DEVICE_BYTES, AREA_MIB, SEED, LAST. Tells the other side how far it is through $GUEST_EVENTS.
 . "$ROOT/tests/e2e/programs/replica_prelude.sh"
 REPLICA_ROOT=/run/disk/replica
@@ -45,7 +45,7 @@ if [ "$BOOT" = 1 ]; then
 fi
 UUID=$(cat "$SHARE/uuid")
 say adding
-added "$DISK0" -q 2 --pool-size 16MiB $ADD_OPTIONS
+added "$DISK0" -q "$QUEUES" --pool-size 16MiB $ADD_OPTIONS
 say added
 logging
 cp -r "$REPLICA_ROOT/$UUID" "$SHARE/equal" || fail cp

@@ -26,6 +26,9 @@ gone() {
   fail "$1: device 0 is still there: $(ls -d /dev/ublk* /sys/block/ublk* 2>&1)"
 }
 
+# queues NUMBER: device 0 has so many, as it was asked for.
+queues() { [ "$(ls /sys/block/ublkb0/mq | wc -l)" = "$1" ] || fail "not $1 queues"; }
+
 queue() { cat "/sys/block/ublkb0/queue/$1"; }
 
 # verified DIR: fio writes and verifies random blocks of 4k to 512k with fsyncs in between.

@@ -95,6 +95,7 @@ Deno.test("a replica in a black hole costs the guest nothing, and is equal after
     },
     {
       primaryMib: scaled(24, 64),
+      cpus: 2,
       network: true,
       env: {
         AWS_ACCESS_KEY_ID: credentials?.accessKeyId ?? "",

@@ -17,6 +17,7 @@ Deno.test("a file system with discards is the same on both sides, on a drive and
       set -- $target
       formatted "$1"
       added "$1" -q "$2" --pool-size 64MiB
+      queues "$2"
       exercise
       stopped "$1"
       equal "$1" "$2 queues"
@@ -35,7 +36,7 @@ Deno.test("a file system with discards is the same on both sides, on a drive and
         "equal: 4 queues, attached again",
       ]);
     },
-    { primaryMib: 96, disks: [{ sizeBytes: 512 * MiB }], modules: ["loop"] },
+    { cpus: 4, primaryMib: 96, disks: [{ sizeBytes: 512 * MiB }], modules: ["loop"] },
   );
 });
 
@@ -46,6 +47,7 @@ Deno.test("a slow replica costs time, never memory, errors or equality", async (
     mkfs.ext4 -q "$DISK1"; mkdir /run/slow; mount "$DISK1" /run/slow; REPLICA_ROOT=/run/slow/replica
     formatted "$DISK0"
     added "$DISK0" -q 4 --pool-size 64MiB
+    queues 4
     fio --name=load --filename=/dev/ublkb0 --rw=randwrite --bsrange=4k-64k --ioengine=io_uring \\
       --iodepth=16 --numjobs=4 --direct=1 --time_based --runtime=${seconds} \\
       --output=/run/fio.log || { cat /run/fio.log; fail fio; }
@@ -66,6 +68,7 @@ Deno.test("a slow replica costs time, never memory, errors or equality", async (
       assertEquals(lines.at(-1), "equal: slow replica");
     },
     {
+      cpus: 4,
       primaryMib: scaled(48, 256),
       disks: [{ sizeBytes: 16 * GiB, throttle: { bytesPerSecond: 4 * MiB } }],
       timeLimitMs: (seconds + 400) * 1000,

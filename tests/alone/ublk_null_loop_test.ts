@@ -2,36 +2,19 @@
 // device ends, nothing of it is left.
 
 import { MiB } from "../../src/base/units.ts";
-import { type GuestOptions, type GuestResult, kernelTrouble } from "../../tools/guest/guest.ts";
-import { runGuest } from "../../tools/guest/guest.ts";
 import { assertEquals } from "../support/assert.ts";
 import { scaled } from "../support/soak.ts";
+import { ublkGuest } from "../support/ublk_guest.ts";
 
-const ROOT = new URL("../../", import.meta.url).pathname;
-const PRELUDE = `${ROOT}tests/e2e/programs/ublk_prelude.sh`;
-
-async function runScenario(script: string, options: Partial<GuestOptions>): Promise<string[]> {
-  const result = await runGuest({
-    command: `. ${PRELUDE}\n${script}`,
-    env: { ROOT },
-    cpus: 4,
-    ...options,
-  });
-  assertEquals([result.outcome, result.exitCode], ["exited", 0], explain(result));
-  assertEquals(kernelTrouble(result.kernelLog), [], explain(result));
-  return result.stdout.trim().split("\n");
-}
-
-function explain(result: GuestResult): string {
-  return [result.stdout, result.stderr, result.kernelLog, result.qemuLog].join("\n");
-}
+/** A device has at most as many queues as there are processors. */
+const CPUS = 4;
 
 /** Of the two forms of a device, on a file and on a drive, the short run takes one each. */
 const QUEUES_ON_FILE = scaled("1", "1 4");
 const QUEUES_ON_DRIVE = scaled("4", "1 4");
 
 Deno.test("null serves fio on 1 and 4 queues; a loop on a file keeps what was written", async () => {
-  const lines = await runScenario(
+  const lines = await ublkGuest(
     `
     for queues in 1 4; do
       io add null -n 0 -q $queues --device-size 1GiB --quiet || fail add
@@ -55,7 +38,7 @@ Deno.test("null serves fio on 1 and 4 queues; a loop on a file keeps what was wr
     exercise
     io del -n 0; gone "buffered"
     same /run/b/file -o loop`,
-    { disks: [{ sizeBytes: 512 * MiB }], modules: ["loop"] },
+    { cpus: CPUS, disks: [{ sizeBytes: 512 * MiB }], modules: ["loop"] },
   );
   assertEquals(lines, [
     ...["1", "gone: null, 1 queues", "4", "gone: null, 4 queues"],
@@ -70,7 +53,7 @@ Deno.test("null serves fio on 1 and 4 queues; a loop on a file keeps what was wr
 });
 
 Deno.test("a loop on a drive keeps what was written, has the drive's cache and blocks, and ends whichever way it is stopped", async () => {
-  const lines = await runScenario(
+  const lines = await ublkGuest(
     `
     mkdir -p /run/m
     for queues in ${QUEUES_ON_DRIVE}; do
@@ -109,6 +92,7 @@ Deno.test("a loop on a drive keeps what was written, has the drive's cache and b
     end "another program"
     io list --json | tr -d ' \\n'`,
     {
+      cpus: CPUS,
       disks: [
         { sizeBytes: 256 * MiB },
         { sizeBytes: 64 * MiB, cache: "writethrough" },
@@ -126,13 +110,4 @@ Deno.test("a loop on a drive keeps what was written, has the drive's cache and b
     ...["write back, fua 1, 512", '"dead"', "gone: KILL"],
     ...["gone: another program", "[]"],
   ]);
-});
-
-Deno.test("starts that fail and devices that break leave nothing behind", async () => {
-  const lines = await runScenario(
-    `deno run -A --quiet "$ROOT/tests/e2e/programs/ublk_faults.ts" || fail faults`,
-    {},
-  );
-  assertEquals(lines.filter((line) => !line.startsWith("ok: ")), []);
-  assertEquals(lines.length, 9);
 });

@@ -35,6 +35,7 @@ Deno.test("every checkpoint is a prefix of the write history", async () => {
       blkdiscard -f "$DISK0"
       formatted "$DISK0"
       added "$DISK0" -q "$2" --pool-size 16MiB --congestion "$3"
+      queues "$2"
       stamped ${seconds} $((${seed} + $1))
       stopped "run $1"
       cp "$DISK0" "$SHARE/primary.img" || fail cp
@@ -65,6 +66,10 @@ Deno.test("every checkpoint is a prefix of the write history", async () => {
       }
       assert(judged >= CHECKPOINTS_LEAST, `only ${judged} checkpoints`);
     },
-    { disks: [{ sizeBytes: 16 * GiB }], timeLimitMs: (RUNS.length * (seconds + 150) + 150) * 1000 },
+    {
+      cpus: 4,
+      disks: [{ sizeBytes: 16 * GiB }],
+      timeLimitMs: (RUNS.length * (seconds + 150) + 150) * 1000,
+    },
   );
 });
