@@ -54,7 +54,7 @@ function say(text: string): void {
 /** Runs one suite, its output passed through as it comes or at its end; counts from the report that deno writes. */
 async function runSuite(suite: string, options: Options, isLive: boolean): Promise<Count> {
   const report = await Deno.makeTempFile({ suffix: ".xml" });
-  const args = ["test", "-A", "--no-check", "--quiet", `--junit-path=${report}`];
+  const args = ["test", "-A", "--no-check", `--junit-path=${report}`];
   if (PARALLEL.has(suite)) args.push("--parallel");
   if (options.filter !== undefined) args.push(`--filter=${options.filter}`);
   const limit = options.soak ? undefined : AbortSignal.timeout(SUITE_LIMIT_MINUTES * 60_000);

@@ -28,8 +28,9 @@ for (let done = 0, life = 0; done < CUTS; life++) {
   Deno.test(`power cuts lose nothing that was flushed: ${fs}, cuts ${done + 1} to ${done + count}`, async () => {
     const cuts = cutsOf(random, count, life);
     const cpus = life % 4 === 3 ? 2 : 1;
+    const dwells = (SEED + life) % 3 === 0;
     // deno-lint-ignore no-console -- what was cut when
-    await PowerLife.live({ fs, cpus, random, cuts }, console.log);
+    await PowerLife.live({ fs, cpus, dwells, random, cuts }, console.log);
   });
   done += count;
 }

@@ -43,10 +43,20 @@ export function imageOfFile(path: string, lengthBytes: number): Uint8Array<Array
 
 /** Fails unless both images are the same, of whole words of 8 bytes. */
 export function assertSameImage(actual: Uint8Array, expected: Uint8Array, what: string): void {
+  assert(
+    actual.length === expected.length,
+    `${what}: ${actual.length} bytes, not ${expected.length}`,
+  );
+  const at = firstDifference(actual, expected);
+  assert(at < 0, `${what}: they differ from byte ${at} on`);
+}
+
+/** The first of the words of 8 bytes in which two images of the same length differ; -1: there is none. */
+export function firstDifference(actual: Uint8Array, expected: Uint8Array): number {
   const a = new BigUint64Array(actual.buffer, actual.byteOffset, actual.length / 8);
   const b = new BigUint64Array(expected.buffer, expected.byteOffset, expected.length / 8);
-  assert(a.length === b.length, `${what}: ${actual.length} bytes, not ${expected.length}`);
   for (let i = 0; i < a.length; i++) {
-    if (a[i] !== b[i]) assert(false, `${what}: they differ from byte ${i * 8} on`);
+    if (a[i] !== b[i]) return i * 8;
   }
+  return -1;
 }

@@ -8,6 +8,7 @@
 //
 // Callers: tests/e2e/power_cut_test.ts. In the guest: tests/e2e/programs/power_cut.sh.
 
+import { FAILPOINTS_VARIABLE } from "../../src/base/failpoints.ts";
 import { MiB } from "../../src/base/units.ts";
 import { Guest, kernelTrouble } from "../../tools/guest/guest.ts";
 import { run } from "../../tools/guest/process.ts";
@@ -16,12 +17,14 @@ import {
   assertSameImage,
   type CheckpointImage,
   checkpointImage,
+  firstDifference,
   imageOfFile,
 } from "./checkpoint_image.ts";
 import { PowerDisk } from "./power_disk.ts";
 import type { Prng } from "./prng.ts";
 import { onlyChild } from "./replica_guest.ts";
 import { LiveStamps } from "./stamp_history.ts";
+import type { StampChecker } from "./stamps.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const FS_MIB = 96;
@@ -40,13 +43,24 @@ export type CutDuring = "attach" | "resync" | "load";
 export interface PowerLifeOptions {
   readonly fs: FileSystem;
   readonly cpus: number;
+  /** A commit dwells between its segment and its inode, so that many a cut falls there. */
+  readonly dwells: boolean;
   readonly random: Prng;
+}
+
+/** A load whose power was cut, for later checkpoints to be held against. */
+interface Load {
+  readonly checker: StampChecker;
+  /** Its stamped area, from byte to byte. */
+  readonly start: number;
+  readonly end: number;
 }
 
 export class PowerLife {
   readonly #fs: FileSystem;
   /** Of the guest, and so the queues of the device. */
   readonly #cpus: number;
+  readonly #failpoints: string;
   readonly #random: Prng;
   readonly #directory: string;
   readonly #share: string;
@@ -55,6 +69,7 @@ export class PowerLife {
   readonly #checkpoint: string;
   #boots = 0;
   #loads = 0;
+  #lastLoad: Load | null = null;
   /** How long the last `add` took. */
   #addMs = 5_000;
   /** The device's bytes on the primary. */
@@ -64,9 +79,10 @@ export class PowerLife {
   /** One that is to stay what it is. */
   #first: CheckpointImage | null = null;
 
-  private constructor({ fs, cpus, random }: PowerLifeOptions, directory: string) {
+  private constructor({ fs, cpus, dwells, random }: PowerLifeOptions, directory: string) {
     this.#fs = fs;
     this.#cpus = cpus;
+    this.#failpoints = dwells ? "commit.after-segment=delay:2s" : "";
     this.#random = random;
     this.#directory = directory;
     this.#share = `${directory}/share`;
@@ -165,6 +181,7 @@ export class PowerLife {
         DEVICE_BYTES: String(DEVICE_BYTES),
         ADD_OPTIONS: options.resyncRate ? "--resync-rate 8MiB" : "",
         QUEUES: String(this.#cpus),
+        [FAILPOINTS_VARIABLE]: this.#failpoints,
         AREA_MIB: String(FS_MIB + this.#loads * AREA_MIB),
         SEED: String(this.#random.next()),
         LAST: options.last ? "1" : "",
@@ -239,7 +256,7 @@ export class PowerLife {
     if (loaded) left += `, ${this.#judgeLoad(device, newest.bytes)}`;
     else {
       assertSameImage(device, this.#device, "primary before and after a start that was cut");
-      if (newest.cno > before.cno) assertSameImage(newest.bytes, device, "replica and primary");
+      if (newest.cno > before.cno) left += `, ${this.#judgeStart(device, newest.bytes)}`;
     }
     this.#device = device;
     this.#newest = newest;
@@ -247,21 +264,43 @@ export class PowerLife {
     return left;
   }
 
+  /**
+   * What a start published before it was cut: all that the primary has, or the last commit of the last
+   * load, which it has adopted.
+   */
+  #judgeStart(device: Uint8Array, checkpoint: Uint8Array): string {
+    const at = firstDifference(checkpoint, device);
+    if (at < 0) return "equal";
+    assert(
+      this.#lastLoad !== null,
+      `replica and primary differ from byte ${at} on, before any load`,
+    );
+    return `adopted, ${this.#judgePrefix(this.#lastLoad, device, checkpoint)}`;
+  }
+
   /** The stamped areas: this boot's by its history, the others as they were. */
   #judgeLoad(device: Uint8Array, checkpoint: Uint8Array): string {
     const stamps = new LiveStamps(`${this.#share}/stamps-${this.#boots}`, SHAPE);
-    const [start, end] = [FS_MIB + this.#loads * AREA_MIB, FS_MIB + (this.#loads + 1) * AREA_MIB];
-    const area = [start * MiB, end * MiB] as const;
-    stamps.checker().checkDurable(device.subarray(...area), stamps.synced);
-    const checker = stamps.checker();
-    const held = checker.check(checkpoint.subarray(...area));
-    for (const [from, to] of [[FS_MIB * MiB, area[0]], [area[1], device.length]]) {
+    const start = (FS_MIB + this.#loads * AREA_MIB) * MiB;
+    const load = { checker: stamps.checker(), start, end: start + AREA_MIB * MiB };
+    stamps.checker().checkDurable(device.subarray(start, load.end), stamps.synced);
+    for (const [from, to] of areasBeside(load)) {
       const expected = this.#device.subarray(from, to);
       assertSameImage(device.subarray(from, to), expected, "areas of the primary not written");
-      assertSameImage(checkpoint.subarray(from, to), expected, "areas of the replica not written");
     }
     this.#loads++;
-    return `held ${held} of ${checker.writes} writes, ${stamps.synced.join("+")} synced`;
+    this.#lastLoad = load;
+    return `${this.#judgePrefix(load, device, checkpoint)}, ${stamps.synced.join("+")} synced`;
+  }
+
+  /** That a checkpoint is a prefix of a load's history, and nothing else was written. */
+  #judgePrefix(load: Load, device: Uint8Array, checkpoint: Uint8Array): string {
+    const held = load.checker.check(checkpoint.subarray(load.start, load.end));
+    for (const [from, to] of areasBeside(load)) {
+      const expected = device.subarray(from, to);
+      assertSameImage(checkpoint.subarray(from, to), expected, "areas of the replica not written");
+    }
+    return `held ${held} of ${load.checker.writes} writes`;
   }
 
   /** The replica as a directory of this machine, from the image of its disk. */
@@ -278,4 +317,9 @@ export class PowerLife {
     await Deno.remove(copy);
     return await onlyChild(`${target}/replica`);
   }
+}
+
+/** The stamped areas before and after that of `load`. */
+function areasBeside(load: Load): [number, number][] {
+  return [[FS_MIB * MiB, load.start], [load.end, DEVICE_BYTES]];
 }
