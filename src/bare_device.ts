@@ -40,7 +40,6 @@ class BareDevice implements RunningDevice {
   readonly #device: UblkDevice;
   readonly #meter: RateMeter<keyof CountersReport>;
   readonly #startedMs = systemClock.wallMs();
-  #stopping = false;
 
   constructor(config: NullTarget | LoopTarget, target: BareTarget, device: UblkDevice) {
     this.#config = config;
@@ -68,7 +67,6 @@ class BareDevice implements RunningDevice {
   }
 
   async stop(onProgress?: (progress: DeviceProgress) => void): Promise<void> {
-    this.#stopping = true;
     onProgress?.({ stage: "stopping the device" });
     await this.#device.stop();
   }
@@ -80,7 +78,7 @@ class BareDevice implements RunningDevice {
       uuid: null,
       device: path,
       target: this.#config.type,
-      mode: this.#stopping ? "stopping" : "logging",
+      mode: null,
       pid: Deno.pid,
       startedMs: this.#startedMs,
       deviceSizeBytes: sizeBytes,

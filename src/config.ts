@@ -46,7 +46,7 @@ export interface LoopTarget {
 
 /** A primary with its replica. */
 export interface ReplicaTarget {
-  readonly type: "replica";
+  readonly type: "io-replica";
   /** The primary. */
   readonly path: string;
   readonly bufferedIo: boolean;
@@ -122,7 +122,7 @@ export interface DeviceSettings {
     | NullTarget
     | LoopTarget
     | {
-      readonly type: "replica";
+      readonly type: "io-replica";
       readonly path: string;
       readonly bufferedIo: boolean;
       readonly replicaUri: string;
@@ -186,7 +186,7 @@ function targetConfig({ target, logicalBlockBytes }: DeviceSettings): TargetConf
   checkRange("--recover-concurrency", recoverConcurrency, 1, LIMITS.recoverConcurrency);
   checkResyncRate(target.resyncRate);
   return {
-    type: "replica",
+    type: "io-replica",
     path: target.path,
     bufferedIo: target.bufferedIo,
     replica,
@@ -274,8 +274,8 @@ function checkPoolSize(bytes: number): void {
 /** The pool must hold several of the greatest requests, and all of it one shared memory. */
 function checkMemory(settings: DeviceSettings, target: TargetConfig): void {
   const { queues, depth, bufferBytes } = settings;
-  const poolBytes = target.type === "replica" ? target.poolBytes : 0;
-  if (target.type === "replica" && poolBytes < 4 * bufferBytes) {
+  const poolBytes = target.type === "io-replica" ? target.poolBytes : 0;
+  if (target.type === "io-replica" && poolBytes < 4 * bufferBytes) {
     throw usageError(
       `Cannot use --pool-size ${formatSize(poolBytes)}: it must hold four requests of ${
         formatSize(bufferBytes)
@@ -338,7 +338,7 @@ export function checkSocketPath(path: string): void {
 function freeze(config: DeviceConfig): DeviceConfig {
   Object.freeze(config.log);
   Object.freeze(config.target);
-  if (config.target.type === "replica") {
+  if (config.target.type === "io-replica") {
     Object.freeze(config.target.replica);
     Object.freeze(config.target.s3);
   }

@@ -146,7 +146,7 @@ class ReplicaDevice implements RunningDevice {
       version: deno.version,
       uuid: this.#config.uuid,
       device: path,
-      target: "replica",
+      target: "io-replica",
       mode: this.#mode(),
       pid: Deno.pid,
       startedMs: this.#startedMs,
@@ -210,11 +210,15 @@ class ReplicaDevice implements RunningDevice {
   }
 
   #stopProgress(): DeviceProgress {
+    const { replicator, lastError } = this.#target.state;
+    const trouble = replicator === "retrying" ? lastError?.message : undefined;
     const resync = this.#resyncReport();
-    if (resync === null) return { stage: "draining the pool", pendingBytes: this.#pendingBytes() };
+    if (resync === null) {
+      return { stage: "draining the pool", pendingBytes: this.#pendingBytes(), trouble };
+    }
     const { pendingBytes, remainingSeconds } = resync;
     const remainingMs = remainingSeconds === null ? null : remainingSeconds * 1000;
-    return { stage: "copying to the replica", pendingBytes, remainingMs };
+    return { stage: "copying to the replica", pendingBytes, remainingMs, trouble };
   }
 
   #poolReport(): PoolReport {

@@ -216,7 +216,7 @@ export class ReplicaTarget implements Target {
     const { layout, views, doorbellFds, intents } = this.#needRunning();
     const shared = views.memory.buffer;
     return {
-      type: "replica",
+      type: "io-replica",
       primaryFd: this.#primary.fd,
       shared,
       layout,

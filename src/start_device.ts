@@ -12,7 +12,7 @@ export function startDevice(config: DeviceConfig, start: DeviceStart): Promise<R
     case "null":
     case "loop":
       return startBareDevice(config, target, start.signal);
-    case "replica":
+    case "io-replica":
       return startReplicaDevice(config, target, start);
   }
 }

@@ -5,10 +5,11 @@
 import { statfs } from "node:fs/promises";
 import { Command, Option } from "commander";
 import { alignUp, formatSize, MiB, parseSize } from "../src/base/units.ts";
+import { formatDuration } from "../src/cli/duration.ts";
 import { type S3Server, startS3Server } from "../tests/support/s3_server.ts";
 import { chooseFiles, FOLDERS } from "./demo/files.ts";
 import { type DemoJob, NAMES } from "./demo/job.ts";
-import { DemoError, seconds } from "./demo/stage.ts";
+import { DemoError } from "./demo/stage.ts";
 import { runSteps } from "./demo/steps.ts";
 import { Guest, kernelTrouble } from "./guest/guest.ts";
 import { hasUblk } from "./guest/here.ts";
@@ -51,7 +52,9 @@ async function main(options: DemoOptions): Promise<number> {
     if (options.replica === "s3") server = await startS3Server();
     await runIn(directory, { options, server, signal: interruption.signal });
     interruption.signal.throwIfAborted();
-    say(`\nAll that took ${seconds(performance.now() - startedMs)}; it leaves nothing behind.`);
+    say(
+      `\nAll that took ${formatDuration(performance.now() - startedMs)}; it leaves nothing behind.`,
+    );
     return 0;
   } catch (error) {
     if (interruption.signal.aborted) {
@@ -172,7 +175,7 @@ async function runInGuest(
   if (signal.aborted) cut();
   else signal.addEventListener("abort", cut);
   const started = guest.started.then(
-    (ms) => say(`It is up after ${seconds(ms)}.`),
+    (ms) => say(`It is up after ${formatDuration(ms)}.`),
     () => undefined,
   );
   const { outcome, exitCode, kernelLog, qemuLog } = await guest.finished;
@@ -180,7 +183,9 @@ async function runInGuest(
   signal.throwIfAborted();
   const trouble = kernelTrouble(kernelLog);
   if (outcome === "exited" && exitCode === 0 && trouble.length === 0) return;
-  if (outcome === "time-limit") throw new DemoError(`not done after ${seconds(GUEST_LIMIT_MS)}`);
+  if (outcome === "time-limit") {
+    throw new DemoError(`not done after ${formatDuration(GUEST_LIMIT_MS)}`);
+  }
   if (trouble.length > 0) throw new DemoError(`the guest's kernel says:\n${trouble.join("\n")}`);
   if (outcome !== "exited") throw new DemoError(`the guest ${outcome}:\n${kernelLog}${qemuLog}`);
   throw new DemoError(

@@ -238,7 +238,7 @@ const addReplica = defineCommand({
     const config = deviceConfig({
       ...sharedSettings(values, values.unixSocket),
       target: {
-        type: "replica",
+        type: "io-replica",
         path: absolutePath(values.file),
         bufferedIo: values.bufferedIo,
         replicaUri: values.replica,

@@ -175,7 +175,7 @@ class Daemon implements ControlHandler {
       pid: Deno.pid,
       version,
       device: this.#device?.parameters.path ?? null,
-      uuid: config.target.type === "replica" ? config.target.uuid : null,
+      uuid: config.target.type === "io-replica" ? config.target.uuid : null,
     };
   }
 

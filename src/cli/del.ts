@@ -1,12 +1,14 @@
 // `del`: removes devices. A living daemon is asked to stop (the same clean stop as `stop`); what a dead
 // one left - the device in the kernel, the state file, the socket - is cleared away.
 
+import { type ErrorReport, reportOf } from "../base/error_report.ts";
 import { usageError } from "../base/errors.ts";
 import { isSocketAnswered } from "../control/client.ts";
 import { findState, findStates, type FoundState, removeState } from "../control/run_directory.ts";
 import { defineCommand } from "./command.ts";
 import type { Context } from "./context.ts";
 import { flagOption, integerOption } from "./options.ts";
+import { reportFailure } from "./report.ts";
 import { stopDaemon } from "./stop.ts";
 
 export const delCommand = defineCommand({
@@ -14,7 +16,8 @@ export const delCommand = defineCommand({
   summary: "Remove a device, also one whose daemon is dead",
   description:
     "Asks the device's daemon for a clean stop and waits for it. Where the daemon is dead, removes " +
-    "the device from the kernel and clears what it left in the run directory.",
+    "the device from the kernel and clears what it left in the run directory. With --all, a device that " +
+    "cannot be deleted does not keep the others; the exit code is that of the first failure.",
   options: {
     number: integerOption("-n, --number <N>", {
       summary: "Number of the device, N of /dev/ublkbN",
@@ -26,19 +29,40 @@ export const delCommand = defineCommand({
     if ((number !== undefined) === all) {
       throw usageError("Cannot delete devices: give either --number or --all");
     }
-    const deleted: number[] = [];
-    if (number !== undefined) {
-      await deleteDevice(ctx, number, await findState(ctx.runDirectory, number));
-      deleted.push(number);
-    } else {
-      for (const found of await findStates(ctx.runDirectory)) {
-        await deleteDevice(ctx, found.number, found);
-        deleted.push(found.number);
-      }
-    }
-    if (json) ctx.stdout.write(JSON.stringify({ deleted }) + "\n");
+    if (number === undefined) return await deleteAll(ctx, json);
+    await deleteDevice(ctx, number, await findState(ctx.runDirectory, number));
+    if (json) ctx.stdout.write(jsonOf({ deleted: [number], failed: [] }));
+    return 0;
   },
 });
+
+interface Deletions {
+  readonly deleted: number[];
+  readonly failed: { number: number; error: ErrorReport }[];
+}
+
+/** One device that cannot be deleted keeps none of the others; the exit code is the first failure's. */
+async function deleteAll(ctx: Context, json: boolean): Promise<number> {
+  const done: Deletions = { deleted: [], failed: [] };
+  let exitCode = 0;
+  for (const found of await findStates(ctx.runDirectory)) {
+    try {
+      await deleteDevice(ctx, found.number, found);
+      done.deleted.push(found.number);
+    } catch (error) {
+      if (ctx.signal.aborted) throw error;
+      done.failed.push({ number: found.number, error: reportOf(error) });
+      const code = reportFailure(ctx, error);
+      exitCode ||= code;
+    }
+  }
+  if (json) ctx.stdout.write(jsonOf(done));
+  return exitCode;
+}
+
+function jsonOf(done: Deletions): string {
+  return JSON.stringify(done) + "\n";
+}
 
 async function deleteDevice(
   ctx: Context,

@@ -12,10 +12,11 @@ import type { ObjectStore } from "../replica/object_store.ts";
 import { readDeviceCard } from "../replica/read_device_card.ts";
 import { defineCommand } from "./command.ts";
 import type { Context } from "./context.ts";
+import { formatDuration } from "./duration.ts";
 import { flagOption, integerOption, sizeOption, textOption } from "./options.ts";
 import { replicaLocation, withReplica } from "./replica_access.ts";
 import { s3ConfigOf, s3Options } from "./s3_options.ts";
-import { durationText, TransferProgress } from "./transfer_progress.ts";
+import { TransferProgress } from "./transfer_progress.ts";
 
 const CONCURRENCY_MAX = 64;
 
@@ -237,8 +238,6 @@ function reportText(report: ExportReport): string {
   const when = time === null || Number.isNaN(time.getTime()) ? "" : ` of ${time.toISOString()}`;
   const seconds = Math.max(0.001, durationMs / 1000);
   return `checkpoint ${cno}${when} exported to ${output}: ${formatSize(sizeBytes)} image, ` +
-    `${formatSize(dataBytes)} of data in ${
-      seconds < 10 ? `${seconds.toFixed(1)}s` : durationText(seconds)
-    } ` +
+    `${formatSize(dataBytes)} of data in ${formatDuration(durationMs)} ` +
     `(${formatSize(Math.round(dataBytes / seconds))}/s)\n`;
 }

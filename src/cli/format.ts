@@ -17,6 +17,7 @@ import { ONE_SHOT_RETRY } from "../replica/retry_store.ts";
 import { defineCommand } from "./command.ts";
 import type { Context } from "./context.ts";
 import { flagOption, sizeOption, textOption } from "./options.ts";
+import { retryNote } from "./replica_access.ts";
 import { s3ConfigOf, s3Options } from "./s3_options.ts";
 
 export const formatCommand = defineCommand({
@@ -122,13 +123,7 @@ function replicaAt(
         retry: ONE_SHOT_RETRY,
         s3,
         clock: ctx.clock,
-        onRetry: ({ type, delayMs }) => {
-          if (type === "retry") {
-            ctx.stderr.write(
-              `note: ${uri} does not answer, next try in ${Math.ceil(delayMs)} ms\n`,
-            );
-          }
-        },
+        onRetry: retryNote(ctx),
       }),
   });
 }

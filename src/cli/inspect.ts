@@ -10,6 +10,7 @@ import { integerOption } from "./options.ts";
 import { replicaLocation } from "./replica_access.ts";
 import { s3ConfigOf, s3Options } from "./s3_options.ts";
 
+const LIMIT_DEFAULT = 1000;
 const LIMIT_MAX = 10_000_000;
 
 /** What of a replica can be looked at. */
@@ -30,8 +31,8 @@ export const inspectCommand = defineCommand({
       defaultText: "the newest",
     }),
     limit: integerOption("--limit <N>", {
-      summary: "Longest list that is printed; up to 1000 damaged entries come in addition",
-      default: 1000,
+      summary: "Longest list of a replica; up to 1000 damaged entries come in addition",
+      defaultText: String(LIMIT_DEFAULT),
     }),
     ...s3Options,
   },
@@ -52,14 +53,15 @@ export const inspectCommand = defineCommand({
   ],
   async run(ctx, values, args) {
     const { what, where, number } = targetOf(args);
-    const { at, limit, json } = values;
+    const { at, limit = LIMIT_DEFAULT, json } = values;
     checkRange("--at", at ?? 1, 1, SEGMENT_ID_MAX);
     checkRange("--limit", limit, 0, LIMIT_MAX);
+    const s3 = s3ConfigOf(values);
     if (what === "primary") {
-      refuseFor("a primary", { "--at": at, number });
+      const s3Option = Object.keys(s3).length === 0 ? undefined : s3;
+      refuseFor("a primary", { "--at": at, "--limit": values.limit, "--s3-…": s3Option, number });
       return await runInspectPrimary(ctx, where, { json });
     }
-    const s3 = s3ConfigOf(values);
     const location = replicaLocation(where, "the replica", s3);
     if (what !== "segment") refuseFor(`"inspect ${what}"`, { number });
     else refuseFor('"inspect segment"', { "--at": at });

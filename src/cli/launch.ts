@@ -128,7 +128,7 @@ function checkLog(path: string): void {
 }
 
 function logName({ target, number }: DeviceConfig): string {
-  if (target.type === "replica") return target.uuid;
+  if (target.type === "io-replica") return target.uuid;
   return `${target.type}-${number >= 0 ? number : Deno.pid}`;
 }
 

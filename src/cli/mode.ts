@@ -20,6 +20,7 @@ const getCommand = defineCommand({
   async run(ctx, values) {
     const socket = await daemonSocket(ctx, values, { orOnly: true });
     const { mode, device, resync } = await status(socket, { signal: ctx.signal });
+    if (mode === null) throw usageError(`Cannot show the mode: ${device} has no replica`);
     const text = values.json ? JSON.stringify({ device, mode, resync }, null, 2) : mode;
     ctx.stdout.write(`${text}\n`);
   },
@@ -41,7 +42,8 @@ const setCommand = defineCommand({
   summary: "Pause replication, resume it, or copy the device again",
   description:
     "The device stays in use in every mode. Prints the mode that the device is in when the order is " +
-    "carried out; a resync then goes on by itself and ends in logging.",
+    "carried out; a resync then goes on by itself and ends in logging. Without an option it means the " +
+    "daemon that listens on ./.ioreplica, never another one.",
   options: daemonChoice,
   arguments: [{ name: "mode", summary: `One of ${WANTED_MODES.join(", ")}`, required: true }],
   examples: [

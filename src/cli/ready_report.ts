@@ -54,7 +54,7 @@ function targetLines({ target }: DeviceConfig): string[] {
       return ["  target    null: writes are dropped, reads give zeros"];
     case "loop":
       return [`  target    ${target.path}, without a replica`];
-    case "replica":
+    case "io-replica":
       return [
         `  primary   ${target.path}`,
         `  replica   ${target.replica.uri}`,

@@ -6,9 +6,10 @@ import { checkS3 } from "../config.ts";
 import type { ObjectStore } from "../replica/object_store.ts";
 import { openObjectStore } from "../replica/open.ts";
 import { parseReplicaUri, type ReplicaLocation } from "../replica/replica_uri.ts";
-import { ONE_SHOT_RETRY } from "../replica/retry_store.ts";
+import { ONE_SHOT_RETRY, type RetryEvent } from "../replica/retry_store.ts";
 import type { S3Config } from "../replica/s3_settings.ts";
 import type { Context } from "./context.ts";
+import { formatDuration } from "./duration.ts";
 
 /** Reads and checks a replica's URI; `name` is the option or argument that it belongs to. */
 export function replicaLocation(text: string, name: string, s3: S3Config): ReplicaLocation {
@@ -22,6 +23,14 @@ export function replicaLocation(text: string, name: string, s3: S3Config): Repli
   return location;
 }
 
+/** Tells who waits for a command why it takes so long. */
+export function retryNote({ stderr }: Context): (event: RetryEvent) => void {
+  return ({ type, delayMs, error }) => {
+    if (type !== "retry") return;
+    stderr.write(`note: ${error.message}; next try in ${formatDuration(delayMs)}\n`);
+  };
+}
+
 /** Runs `use` with the store of a replica that is only read. */
 export async function withReplica<T>(
   ctx: Context,
@@ -33,11 +42,7 @@ export async function withReplica<T>(
     retry: ONE_SHOT_RETRY,
     s3,
     clock: ctx.clock,
-    onRetry: ({ type, delayMs }) => {
-      if (type !== "retry") return;
-      const wait = `next try in ${Math.ceil(delayMs)} ms`;
-      ctx.stderr.write(`note: ${location.uri} does not answer, ${wait}\n`);
-    },
+    onRetry: retryNote(ctx),
   });
   try {
     return await use(store);

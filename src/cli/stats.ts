@@ -3,6 +3,7 @@
 import { usageError } from "../base/errors.ts";
 import { stats } from "../control/client.ts";
 import type { StatsReport } from "../control/protocol.ts";
+import { GAUGES } from "../shared/counters.ts";
 import { defineCommand } from "./command.ts";
 import type { Context } from "./context.ts";
 import { daemonChoice, daemonSocket } from "./find_daemon.ts";
@@ -13,7 +14,8 @@ export const statsCommand = defineCommand({
   name: "stats",
   summary: "Show every counter of a device",
   description:
-    "Counters grow from the start of the device. With --watch, the change per second is shown " +
+    "Counters grow from the start of the device; times, sizes and numbers of the moment (last…, oldest…, " +
+    "resyncSince…, resyncFrom…, dirtyRegions) do not. With --watch, the change per second is shown " +
     "again and again until SIGINT.",
   options: {
     ...daemonChoice,
@@ -55,13 +57,17 @@ async function watch(
   }
 }
 
-/** What changed between two reports, per second; counters that stood still are left out. */
+/** What changed between two reports, counters per second; what stood still is left out. */
 function ratesText(before: StatsReport, now: StatsReport): string {
   const seconds = Math.max(0.001, (now.takenMs - before.takenMs) / 1000);
   const rows = Object.entries(now.counters)
     .map(([name, value]) => ({ name, value, change: value - (before.counters[name] ?? 0) }))
     .filter(({ change }) => change !== 0)
-    .map(({ name, value, change }) => [name, String(value), (change / seconds).toFixed(1)]);
+    .map(({ name, value, change }) => [
+      name,
+      String(value),
+      GAUGES.has(name) ? "-" : (change / seconds).toFixed(1),
+    ]);
   const time = new Date(now.takenMs).toISOString().slice(11, 19);
   return formatTable([time, "TOTAL", "PER SECOND"], rows, { right: [1, 2] }) + "\n";
 }

@@ -5,7 +5,7 @@ import { status } from "../control/client.ts";
 import type { StatusReport } from "../control/protocol.ts";
 import { defineCommand } from "./command.ts";
 import { daemonChoice, daemonSocket } from "./find_daemon.ts";
-import { duration } from "./progress_text.ts";
+import { formatDuration } from "./duration.ts";
 import { formatTable } from "./table.ts";
 
 export const statusCommand = defineCommand({
@@ -27,11 +27,10 @@ export const statusCommand = defineCommand({
 
 /** The report as a person reads it. */
 export function statusText(report: StatusReport, nowMs: number): string {
-  const target = report.target === "replica" ? "io-replica" : report.target;
   const rows = [
-    ["device", `${report.device}, ${formatSize(report.deviceSizeBytes)}, ${target}`],
-    ["mode", report.mode],
-    ["daemon", `pid ${report.pid}, up ${duration((nowMs - report.startedMs) / 1000)}`],
+    ["device", `${report.device}, ${formatSize(report.deviceSizeBytes)}, ${report.target}`],
+    ...(report.mode === null ? [] : [["mode", report.mode]]),
+    ["daemon", `pid ${report.pid}, up ${formatDuration(nowMs - report.startedMs)}`],
     ...(report.primary === null ? [] : [["primary", report.primary]]),
     ...(report.replicaUri === null ? [] : [["replica", report.replicaUri]]),
     ...(report.uuid === null ? [] : [["uuid", report.uuid]]),
@@ -47,14 +46,16 @@ function replicationRows(report: StatusReport): string[][] {
   const { checkpoint, lag, pool } = report;
   const rows = differenceRows(report);
   if (checkpoint !== null) {
-    const age = checkpoint.ageSeconds === null ? "" : `, ${duration(checkpoint.ageSeconds)} ago`;
+    const age = checkpoint.ageSeconds === null
+      ? ""
+      : `, ${formatDuration(1000 * checkpoint.ageSeconds)} ago`;
     rows.push(["checkpoint", checkpoint.cno === null ? "none yet" : `${checkpoint.cno}${age}`]);
   }
   if (lag !== null) {
     const text = lag.operations === 0
       ? "none: the replica has every write"
       : `${formatSize(lag.bytes)} in ${count(lag.operations, "operation")}, ${
-        duration(lag.seconds)
+        formatDuration(1000 * lag.seconds)
       }`;
     rows.push(["IO lag", text]);
   }
@@ -94,7 +95,7 @@ function differenceRows({ dirty, resync, verify, deviceSizeBytes }: StatusReport
   return rows;
 }
 
-/** "31 %, 2.5GiB left, 80MiB/s, about 32.0 s to go" */
+/** "31 %, 2.5GiB left, 80MiB/s, about 32s to go" */
 function progressOf(
   doneBytes: number,
   pendingBytes: number,
@@ -106,7 +107,9 @@ function progressOf(
   const left = `${percentOf(doneBytes, doneBytes + pendingBytes)}, ${
     formatSize(pendingBytes)
   } left`;
-  const time = remainingSeconds === null ? "" : `, about ${duration(remainingSeconds)} to go`;
+  const time = remainingSeconds === null
+    ? ""
+    : `, about ${formatDuration(1000 * remainingSeconds)} to go`;
   return `${left}, ${rate(bytesPerSecond)}${time}`;
 }
 
@@ -141,9 +144,7 @@ function errorRows({ counters, replicaErrors }: StatusReport, nowMs: number): st
   const rows = [["IO errors", String(counters.errors)]];
   if (replicaErrors === null) return rows;
   const { retries, failedCommits, last } = replicaErrors;
-  const tail = last === null
-    ? ""
-    : `; ${duration((nowMs - last.atMs) / 1000)} ago: ${last.message}`;
+  const tail = last === null ? "" : `; ${formatDuration(nowMs - last.atMs)} ago: ${last.message}`;
   const text = `${count(retries, "repeated request")}, ${count(failedCommits, "failed commit")}`;
   return [...rows, ["replica errors", text + tail]];
 }

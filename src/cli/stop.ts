@@ -14,7 +14,8 @@ export const stopCommand = defineCommand({
   summary: "Stop a device cleanly and wait for it",
   description:
     "Drains the pool, cuts the last checkpoint, marks the primary clean, removes the device and " +
-    "ends its daemon. Unmount the device first. SIGINT ends the wait, not the stop.",
+    "ends its daemon. Unmount the device first. SIGINT ends the wait, not the stop. Without an option " +
+    "it means the daemon that listens on ./.ioreplica, never another one.",
   options: daemonChoice,
   examples: [["stop -n 0", "The device /dev/ublkb0"]],
   async run(ctx, values) {

@@ -27,7 +27,7 @@ export const systemPlatform: Platform = {
 /** The pool is touched only as it fills: without this check the shortage would come much later. */
 function checkPoolSize({ target }: DeviceConfig): void {
   const totalBytes = Deno.systemMemoryInfo().total;
-  if (target.type === "replica" && target.poolBytes > totalBytes - totalBytes / 8) {
+  if (target.type === "io-replica" && target.poolBytes > totalBytes - totalBytes / 8) {
     throw usageError(
       `Cannot use --pool-size ${formatSize(target.poolBytes)}: this machine has ${
         formatSize(totalBytes)

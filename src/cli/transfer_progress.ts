@@ -6,6 +6,7 @@ import { SingleBar } from "cli-progress";
 import type { Clock } from "../base/clock.ts";
 import { formatSize } from "../base/units.ts";
 import type { Output } from "./context.ts";
+import { formatDuration } from "./duration.ts";
 
 const LINE_INTERVAL_MS = 5_000;
 const BAR_FORMAT = "{bar} {percentage}%  {data}  {rate}  {left}";
@@ -58,7 +59,7 @@ export class TransferProgress {
     return {
       data: `${formatSize(dataBytes)} of data`,
       rate: `${formatSize(Math.round(dataBytes / seconds))}/s`,
-      left: ratio > 0 ? `${durationText(seconds * (1 / ratio - 1))} left` : "",
+      left: ratio > 0 ? `${formatDuration(1000 * Math.round(seconds * (1 / ratio - 1)))} left` : "",
     };
   }
 }
@@ -79,17 +80,4 @@ function startBar(output: Output, totalBytes: number): SingleBar {
   });
   bar.start(Math.max(1, totalBytes), 0, { data: "", rate: "", left: "" });
   return bar;
-}
-
-/** "7s", "3m20s", "2h05m" */
-export function durationText(seconds: number): string {
-  const whole = Math.max(0, Math.round(seconds));
-  const minutes = Math.floor(whole / 60);
-  if (minutes === 0) return `${whole}s`;
-  if (minutes < 60) return `${minutes}m${pad(whole % 60)}s`;
-  return `${Math.floor(minutes / 60)}h${pad(minutes % 60)}m`;
-}
-
-function pad(value: number): string {
-  return String(value).padStart(2, "0");
 }

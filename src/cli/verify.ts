@@ -8,7 +8,8 @@ import { defineCommand } from "./command.ts";
 import type { Context } from "./context.ts";
 import { daemonChoice, daemonSocket } from "./find_daemon.ts";
 import { flagOption } from "./options.ts";
-import { duration, progressText } from "./progress_text.ts";
+import { formatDuration } from "./duration.ts";
+import { progressText } from "./progress_text.ts";
 
 /** The daemon tells its progress more often than that, whatever it waits for. */
 const SILENCE_MS = 60_000;
@@ -71,7 +72,7 @@ export function reportText(report: VerifyReport): string {
   ];
   const more = places.length - PLACES_MAX;
   const bytes = differing.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
-  const took = duration(report.tookMs / 1000);
+  const took = formatDuration(report.tookMs);
   const result = isEqual(report)
     ? "primary and replica are equal"
     : `${formatSize(bytes)} differ, ${damaged.length} places are damaged`;

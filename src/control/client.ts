@@ -32,7 +32,7 @@ export class UnreachableError extends ReplicaError {
       cause: details.cause,
       hint: details.reason === "other"
         ? "Its log says why."
-        : 'Run "hyper-io-replica list" to see which daemons run, and on which sockets.',
+        : 'Run "hyper-io-replica list" to see the devices, then repeat with -n N.',
     });
     this.reason = details.reason;
   }

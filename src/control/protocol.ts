@@ -134,9 +134,9 @@ export interface StatusReport {
   readonly uuid: string | null;
   /** "/dev/ublkb0" */
   readonly device: string;
-  readonly target: "null" | "loop" | "replica";
-  /** "starting", "logging", "forward-part", "forward-full", "paused", "detached" or "stopping". */
-  readonly mode: string;
+  readonly target: "null" | "loop" | "io-replica";
+  /** "logging", "forward-part", "forward-full", "paused", "detached" or "stopping". */
+  readonly mode: string | null;
   readonly pid: number;
   readonly startedMs: number;
   readonly deviceSizeBytes: number;

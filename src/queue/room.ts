@@ -20,7 +20,7 @@ export type QueueTarget =
   | { readonly type: "null"; readonly counters: SharedArrayBuffer }
   | { readonly type: "loop"; readonly counters: SharedArrayBuffer; readonly primaryFd: number }
   | {
-    readonly type: "replica";
+    readonly type: "io-replica";
     readonly primaryFd: number;
     /** The memory that all rooms of the device share, and its map. */
     readonly shared: SharedArrayBuffer;
@@ -115,7 +115,7 @@ export class QueueRoom {
 
 function openTarget(target: QueueTarget, ring: Ring, queue: UblkQueue): TargetQueue {
   const primaryFd = target.type === "null" ? -1 : target.primaryFd;
-  if (target.type !== "replica") return new TargetQueue({ ring, queue, primaryFd });
+  if (target.type !== "io-replica") return new TargetQueue({ ring, queue, primaryFd });
   // The memory never moves, and the handler keeps it reachable.
   const { staging } = sharedViews(target.shared, target.layout).intent;
   return new TargetQueue({ ring, queue, primaryFd, stagingAddress: addressOf(staging) });
@@ -127,7 +127,7 @@ function openHandler(target: QueueTarget, queue: TargetQueue, qid: number): Requ
       return new NullHandler(queue, new Float64Array(target.counters));
     case "loop":
       return new LoopHandler(queue, new Float64Array(target.counters));
-    case "replica": {
+    case "io-replica": {
       const views = sharedViews(target.shared, target.layout);
       const doorbells = Doorbells.ofEventfds(views, target.doorbellFds);
       return new ReplicaHandler({

@@ -63,6 +63,19 @@ export const REPLICATOR_COUNTER = {
   resyncFromBytes: 16,
 } as const;
 
+/** Names among the counters that tell of the moment: their growth means nothing. */
+export const GAUGES: ReadonlySet<string> = new Set<
+  keyof typeof REPLICATOR_COUNTER | "dirtyRegions"
+>([
+  "lastCno",
+  "lastCommitMs",
+  "lastCommitTookMs",
+  "oldestPendingMs",
+  "resyncSinceMs",
+  "resyncFromBytes",
+  "dirtyRegions",
+]);
+
 /** Index in `counters` of the first column of queue `qid`. */
 export function queueCounters(qid: number): number {
   return qid * COUNTER_ROW;

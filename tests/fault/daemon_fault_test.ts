@@ -231,7 +231,7 @@ const CONFIG: DeviceConfig = {
 
 function targetConfig(uuid: string): ReplicaTarget {
   return {
-    type: "replica",
+    type: "io-replica",
     path: "memory-primary",
     bufferedIo: false,
     replica: { type: "s3", uri: "s3://tests/replica", bucket: "tests", key: "replica" },

@@ -114,7 +114,7 @@ async function runUntilLogging(primary: string, uri: string) {
     unixSocket: "unused",
     log: { level: "error", format: "text", file: null },
     target: {
-      ...{ type: "replica", path: primary, bufferedIo: false, replicaUri: uri },
+      ...{ type: "io-replica", path: primary, bufferedIo: false, replicaUri: uri },
       s3: {} as TargetConfig["s3"],
       uuid: uri.slice(uri.lastIndexOf("/") + 1),
       poolBytes: 64 * MiB,

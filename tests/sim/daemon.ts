@@ -111,7 +111,7 @@ export class SimDaemon {
     const doorbells = this.#doorbells(views);
     const { drive, process, crash, bugs } = this.#options;
     const room = this.#target.queueTarget();
-    if (room.type !== "replica") violated("the target is a replica's");
+    if (room.type !== "io-replica") violated("the target is a replica's");
     const { dirtyMap, waitsForRoom } = room;
     for (const qid of doorbellFds) {
       const queue = bugs.queue({ qid, views, drive, process, crash });

@@ -21,7 +21,7 @@ export function deviceConfig(plan: WorldPlan): DeviceConfig {
 
 export function targetConfig(plan: WorldPlan, uuid: string): ReplicaTarget {
   return {
-    type: "replica",
+    type: "io-replica",
     path: "sim-drive",
     bufferedIo: false,
     replica: { type: "file", uri: "sim:///replica", path: "/nowhere" },

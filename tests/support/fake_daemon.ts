@@ -22,7 +22,8 @@ export class FakeDaemon {
 
   static async start(
     { directory, runDirectory }: CliWorld,
-    { target = "replica", ...behaviour }: FakeBehaviour & { target?: "replica" | "null" } = {},
+    { target = "io-replica", ...behaviour }: FakeBehaviour & { target?: "io-replica" | "null" } =
+      {},
   ): Promise<FakeDaemon> {
     const config = configOf(target, `${directory}/socket`);
     const device = new FakeDevice(config, behaviour);
@@ -46,7 +47,7 @@ export class FakeDaemon {
   }
 }
 
-function configOf(target: "replica" | "null", unixSocket: string): DeviceConfig {
+function configOf(target: "io-replica" | "null", unixSocket: string): DeviceConfig {
   return deviceConfig({
     number: -1,
     queues: 1,
@@ -56,7 +57,7 @@ function configOf(target: "replica" | "null", unixSocket: string): DeviceConfig 
     unixSocket,
     log: { level: "info", format: "text", file: null },
     target: target === "null" ? { type: "null" } : {
-      type: "replica",
+      type: "io-replica",
       path: "/dev/nvme0n1",
       bufferedIo: false,
       replicaUri: `file:///srv/${UUID}`,

@@ -89,7 +89,7 @@ export class FakeDevice implements RunningDevice {
   }
 
   setMode(wanted: WantedMode): Promise<ModeReport> {
-    if (this.#config.target.type !== "replica") {
+    if (this.#config.target.type !== "io-replica") {
       return Promise.reject(usageError("Cannot set the mode: the device has no replica"));
     }
     const { order, note } = stepTowards(this.#mode, wanted);
@@ -121,7 +121,7 @@ export class FakeDevice implements RunningDevice {
     const { target } = this.#config;
     return {
       version: "0.1.0",
-      uuid: target.type === "replica" ? target.uuid : null,
+      uuid: target.type === "io-replica" ? target.uuid : null,
       device: this.parameters.path,
       target: target.type,
       mode: this.#mode,
@@ -129,7 +129,7 @@ export class FakeDevice implements RunningDevice {
       startedMs: Date.now() - 5000,
       deviceSizeBytes: this.parameters.sizeBytes,
       primary: target.type === "null" ? null : target.path,
-      replicaUri: target.type === "replica" ? target.replica.uri : null,
+      replicaUri: target.type === "io-replica" ? target.replica.uri : null,
       pool: null,
       lag: null,
       checkpoint: null,

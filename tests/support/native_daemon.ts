@@ -161,7 +161,7 @@ export class NativeDaemon {
     const random = new Prng(1);
     const queue = new ModelQueue(views, { qid: 0, primary: primary.bytes, random, failOneIn: 0 });
     const room = this.#target.queueTarget();
-    assert(room.type === "replica", "the target is a replica's");
+    assert(room.type === "io-replica", "the target is a replica's");
     const { waitsForRoom, dirtyMap } = room;
     const doorbells = this.#doorbells(views);
     this.#queue = queue;

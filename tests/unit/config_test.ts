@@ -15,7 +15,7 @@ const BASE: DeviceSettings = {
   target: { type: "null" },
 };
 const REPLICA: DeviceSettings["target"] = {
-  type: "replica",
+  type: "io-replica",
   path: "/dev/vdb",
   bufferedIo: false,
   replicaUri: `s3://bucket/hosts/${UUID}/`,
@@ -32,7 +32,7 @@ function isDeeplyFrozen(value: unknown): boolean {
 Deno.test("deviceConfig() fills in, normalises and freezes", () => {
   const config = deviceConfig({ ...BASE, target: REPLICA });
   assertEquals(config.target, {
-    type: "replica",
+    type: "io-replica",
     path: "/dev/vdb",
     bufferedIo: false,
     replica: {

@@ -48,7 +48,7 @@ class Started implements AsyncDisposable {
       unixSocket: "socket",
       log: { level: "error", format: "text", file: null },
       target: {
-        type: "replica",
+        type: "io-replica",
         path,
         bufferedIo: true,
         replicaUri: `${root}/${uuid}`,
@@ -57,7 +57,7 @@ class Started implements AsyncDisposable {
         poolBytes: 32 * MiB,
       },
     });
-    assert(config.target.type === "replica");
+    assert(config.target.type === "io-replica");
     const signal = new AbortController().signal;
     this.#target = await ReplicaTarget.open(config, config.target, { signal });
     await this.#target.start({ deviceId: 0, queues: 1, depth: 1, doorbellFds: [] });

@@ -1,5 +1,6 @@
 // How the demo speaks: numbered steps, the commands as one would type them, short results, times.
 
+import { formatDuration } from "../../src/cli/duration.ts";
 import { quote } from "../guest/job.ts";
 
 /** A command ended badly, or a check did not hold. */
@@ -37,7 +38,7 @@ export class Stage {
     this.say(`${this.#bold(`${number}. ${title}`)}`);
     try {
       const result = await work();
-      this.say(`${INDENT}=> ${result} (${seconds(performance.now() - startedMs)})`);
+      this.say(`${INDENT}=> ${result} (${formatDuration(performance.now() - startedMs)})`);
     } catch (error) {
       if (error instanceof DemoError) throw new DemoError(`step ${number}: ${error.message}`);
       throw error;
@@ -126,12 +127,6 @@ export class Stage {
   #bold(text: string): string {
     return this.#options.isTerminal ? `\x1b[1m${text}\x1b[0m` : text;
   }
-}
-
-/** "4.2 s", "2 min 5 s" */
-export function seconds(elapsedMs: number): string {
-  const s = elapsedMs / 1000;
-  return s < 60 ? `${s.toFixed(1)} s` : `${Math.floor(s / 60)} min ${Math.round(s % 60)} s`;
 }
 
 function write(text: string): void {

@@ -160,7 +160,7 @@ Deno.test("add passes on the error that stopped its daemon, with its exit code",
 Deno.test("add shows how far a long start is, unless it is to be quiet", async () => {
   using place = new Place();
   const added = await place.run(["add", ...REPLICA], { FAKE_START: "copy" });
-  assertEquals([added.code, added.stderr], [0, "starting: copying, 4KiB to go, about 1.5 s\n"]);
+  assertEquals([added.code, added.stderr], [0, "starting: copying, 4KiB to go, about 1.5s\n"]);
   assertEquals((await place.run(["stop"])).code, 0);
   const quiet = await place.run(["add", ...REPLICA, "--quiet"], { FAKE_START: "copy" });
   assertEquals(quiet, { code: 0, stdout: "", stderr: "" });

@@ -3,7 +3,6 @@
 import { assert, assertEquals } from "../../support/assert.ts";
 import { CliWorld } from "../../support/cli_context.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
-import { duration } from "../../../src/cli/progress_text.ts";
 import { statusText } from "../../../src/cli/status.ts";
 import type { Driver, KernelDevice } from "../../../src/cli/platform.ts";
 import type { StatusReport } from "../../../src/control/protocol.ts";
@@ -87,13 +86,32 @@ Deno.test("del removes what a dead daemon left, and nothing else", async () => {
   listener.close();
   Deno.writeTextFileSync(`${world.directory}/socket-9`, "a file of somebody else");
   const { stdout, code, stderr } = await world.run("del", "--all", "--json");
-  assertEquals([code, stderr, JSON.parse(stdout)], [0, "", { deleted: [5, 9] }]);
+  assertEquals([code, stderr, JSON.parse(stdout)], [0, "", { deleted: [5, 9], failed: [] }]);
   assertEquals(driver.removed, [5], "device 9 was gone from the kernel, 0 and 6 are foreign");
   assertEquals([...Deno.readDirSync(world.runDirectory)], []);
   const left = [...Deno.readDirSync(world.directory)].map(({ name }) => name).sort();
   assertEquals(left, ["run", "socket-9"]);
   assertEquals((await world.run("del", "-n", "6")).code, 0);
   assertEquals(driver.removed, [5, 6]);
+});
+
+Deno.test("del --all goes on behind a device that cannot be deleted", async () => {
+  const driver = new FakeDriver([4, 5]);
+  const remove = driver.remove.bind(driver);
+  driver.remove = (number) =>
+    number === 4
+      ? Promise.reject(new ReplicaError("kernel", "Cannot carry out DEL_DEV"))
+      : remove(number);
+  using world = worldWith(driver);
+  leaveState(world, 4);
+  leaveState(world, 5);
+  const { stdout, stderr, code } = await world.run("del", "--all", "--json");
+  const error = { kind: "kernel", message: "Cannot carry out DEL_DEV" };
+  assertEquals([code, JSON.parse(stdout)], [6, {
+    deleted: [5],
+    failed: [{ number: 4, error }],
+  }]);
+  assertEquals(JSON.parse(stderr), { error: { ...error, exitCode: 6 } });
 });
 
 Deno.test("del refuses a device that is not there", async () => {
@@ -124,7 +142,7 @@ const REPORT: StatusReport = {
   version: "0.1.0",
   uuid: "6f1d2c1e-8a0b-4c55-9d0e-2f7f4a1b3c4d",
   device: "/dev/ublkb0",
-  target: "replica",
+  target: "io-replica",
   mode: "logging",
   pid: 17,
   startedMs: 1_000_000 - 8_000_000,
@@ -169,20 +187,20 @@ Deno.test("status reads like this", () => {
     statusText(REPORT, 1_000_000),
     `device          /dev/ublkb0, 10GiB, io-replica
 mode            logging
-daemon          pid 17, up 2 h 13 min
+daemon          pid 17, up 2h 13m
 primary         /dev/nvme0n1
 replica         s3://backups/hosts/6f1d
 uuid            6f1d2c1e-8a0b-4c55-9d0e-2f7f4a1b3c4d
 dirty           3 regions, 24MiB (< 1 % of the device)
-checkpoint      42, 600 ms ago
-IO lag          5MiB in 1 operation, 350 ms
+checkpoint      42, 600ms ago
+IO lag          5MiB in 1 operation, 350ms
 pool            [###-------] 25 %, 256MiB of 1GiB, 3 requests waiting for room
 reads           1MiB/s, 256/s; 100 reads of 400KiB
 writes          2MiB/s, 512/s; 1 write of 4KiB
 replicated      3MiB/s
 other           2 flushes, 1 discard, 0 write-zeroes
 IO errors       0
-replica errors  7 repeated requests, 1 failed commit; 10.0 s ago: 503 Slow Down
+replica errors  7 repeated requests, 1 failed commit; 10s ago: 503 Slow Down
 
 ! The pool is full: writes wait for the replica
 `,
@@ -223,26 +241,12 @@ Deno.test("status shows how far a resync and a comparison are", () => {
   const text = statusText(busy, 1_000_000);
   for (
     const line of [
-      "resync          30 %, 70MiB left, 10MiB/s, about 7.0 s to go\n",
-      "verify          comparing, 90 %, 1GiB left, 128MiB/s, about 8.0 s to go, 4KiB differ\n",
+      "resync          30 %, 70MiB left, 10MiB/s, about 7s to go\n",
+      "verify          comparing, 90 %, 1GiB left, 128MiB/s, about 8s to go, 4KiB differ\n",
       "dirty           nothing\n",
     ]
   ) assert(text.includes(line), text);
   const paused = { doneBytes: 0, pendingBytes: MiB, bytesPerSecond: 0, remainingSeconds: null };
   const resting = statusText({ ...busy, resync: paused, verify: null }, 1_000_000);
   assert(resting.includes("resync          1MiB to copy\n"), resting);
-});
-
-Deno.test("duration() uses two units at most", () => {
-  const rows: [number, string][] = [
-    [0, "0 ms"],
-    [0.0004, "0 ms"],
-    [0.85, "850 ms"],
-    [12.34, "12.3 s"],
-    [245, "4 min 5 s"],
-    [7980, "2 h 13 min"],
-    [273600, "3 d 4 h"],
-    [-1, "0 ms"],
-  ];
-  for (const [seconds, text] of rows) assertEquals(duration(seconds), text);
 });

@@ -1,4 +1,4 @@
-import { durationText, TransferProgress } from "../../../src/cli/transfer_progress.ts";
+import { TransferProgress } from "../../../src/cli/transfer_progress.ts";
 import { MiB } from "../../../src/base/units.ts";
 import { assert, assertEquals } from "../../support/assert.ts";
 
@@ -33,14 +33,4 @@ Deno.test("TransferProgress draws a bar on a terminal and takes it away", () => 
   assert(text.includes("50%  4MiB of data  2MiB/s  2s left"), JSON.stringify(text));
   assert(text.endsWith("\x1b[2K"), "the line is cleared");
   assert(text.includes("\x1b[?25h"), "the cursor is back");
-});
-
-Deno.test("durationText() is short and rounds", () => {
-  assertEquals([0.4, 59.4, 61, 3599, 7500].map(durationText), [
-    "0s",
-    "59s",
-    "1m01s",
-    "59m59s",
-    "2h05m",
-  ]);
 });

@@ -25,7 +25,7 @@ Deno.test("verify says that primary and replica are equal", async () => {
   const result = await world.run("verify", "--unix-socket", daemon.socket);
   assertEquals(result, {
     code: 0,
-    stdout: "primary and replica are equal: 64MiB compared up to checkpoint 12 in 1.5 s\n",
+    stdout: "primary and replica are equal: 64MiB compared up to checkpoint 12 in 1.5s\n",
     stderr: "",
   });
   const json = await world.run("verify", "--json", "--unix-socket", daemon.socket);
@@ -47,7 +47,7 @@ Deno.test("verify names what differs, and ends with exit code 3", async () => {
   assertEquals(stdout.split("\n"), [
     "differs  8KiB at offset 4096",
     "damaged  1MiB at offset 1048576: Cannot read data: missing",
-    "8KiB differ, 1 places are damaged: 64MiB compared up to checkpoint 12 in 1.5 s",
+    "8KiB differ, 1 places are damaged: 64MiB compared up to checkpoint 12 in 1.5s",
     "4KiB were written all the time and could not be compared",
     'too much differs, the rest was not looked at: "mode set forward-full"',
     "what differs is copied again; verify once more when that is done",
