@@ -131,7 +131,7 @@ Deno.test("add returns when the device is usable, and its daemon lives on", asyn
   const status = await place.run(["status", "--json"]);
   assertEquals(JSON.parse(status.stdout).replicaUri, `file:///srv/r/${UUID}`);
   const text = await place.run(["status", "-n", "3"]);
-  assert(text.stdout.includes("up 5."), text.stdout);
+  assert(text.stdout.includes("up 5"), text.stdout);
   const stats = await place.run(["stats", "--json"]);
   assertEquals(JSON.parse(stats.stdout).counters, { reads: 12, writes: 34 });
 
