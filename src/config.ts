@@ -9,10 +9,10 @@ import { checkRegionBytes } from "./format/primary_layout.ts";
 import { resolveS3Settings, type S3Config } from "./replica/s3_settings.ts";
 import { lastComponent, parseReplicaUri, type ReplicaLocation } from "./replica/replica_uri.ts";
 
-/** Bounds of the settings; the help and the error messages are made from them. */
 /** Less would not keep up with anything, and never end. */
 const RESYNC_RATE_MIN = 64 * KiB;
 
+/** Bounds of the settings; the help and the error messages are made from them. */
 export const LIMITS = {
   deviceNumber: 1_048_575,
   recoverConcurrency: 64,

@@ -62,7 +62,7 @@ Exit codes:
   2  wrong command line or configuration: fix it and repeat
   3  stored data contradicts its format, or identities do not match
   4  a service or the daemon does not answer now: repeat later
-  5  another writer is ahead: this one must not write any more
+  5  another writer holds the replica, or took it over
   6  the kernel or the ublk driver refused
   129, 130, 143  ended by SIGHUP, SIGINT or SIGTERM before it was done
 

@@ -167,8 +167,8 @@ export const commonOptions = {
     group: OUTPUT_GROUP,
   }),
   logFile: textOption("--log-file <FILE>", {
-    summary: "Append the log to FILE (a daemon's default: a file in the run directory)",
-    defaultText: "stderr",
+    summary: "Append the log to FILE",
+    defaultText: "stderr; of a daemon in the background a file in the run directory",
     group: OUTPUT_GROUP,
   }),
 };

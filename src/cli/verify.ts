@@ -1,4 +1,4 @@
-// `verify`: compares primary and replica of a running device, and has repaired what differs.
+// `verify`: has the daemon compare primary and replica of a running device, and mend what differs.
 
 import { EXIT_CODES } from "../base/errors.ts";
 import { formatSize } from "../base/units.ts";
