@@ -16,7 +16,12 @@ import type {
   StatusReport,
   VerifyStatusReport,
 } from "./control/protocol.ts";
-import { dirtyReport, resyncReport, verifyStatusReport } from "./control/replica_report.ts";
+import {
+  dirtyReport,
+  lagReport,
+  resyncReport,
+  verifyStatusReport,
+} from "./control/replica_report.ts";
 import { RateMeter } from "./control/rate_meter.ts";
 import type {
   DeviceParameters,
@@ -231,12 +236,9 @@ class ReplicaDevice implements RunningDevice {
   }
 
   #lagReport(): LagReport {
-    const oldestMs = this.#replicator("oldestPendingMs");
-    return {
-      bytes: this.#pendingBytes(),
-      operations: Math.max(0, this.#queues("captured") - this.#replicator("committedOperations")),
-      seconds: oldestMs === 0 ? 0 : Math.max(0, systemClock.wallMs() - oldestMs) / 1000,
-    };
+    const { views } = this.#target;
+    if (views === null) return { bytes: 0, operations: 0, seconds: 0 };
+    return lagReport(views, this.#pendingBytes(), systemClock.wallMs());
   }
 
   #checkpointReport(): CheckpointReport {

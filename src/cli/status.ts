@@ -2,7 +2,7 @@
 
 import { formatSize } from "../base/units.ts";
 import { status } from "../control/client.ts";
-import type { StatusReport } from "../control/protocol.ts";
+import type { LagReport, StatusReport } from "../control/protocol.ts";
 import { defineCommand } from "./command.ts";
 import { daemonChoice, daemonSocket } from "./find_daemon.ts";
 import { formatDuration } from "./duration.ts";
@@ -52,12 +52,7 @@ function replicationRows(report: StatusReport): string[][] {
     rows.push(["checkpoint", checkpoint.cno === null ? "none yet" : `${checkpoint.cno}${age}`]);
   }
   if (lag !== null) {
-    const text = lag.operations === 0
-      ? "none: the replica has every write"
-      : `${formatSize(lag.bytes)} in ${count(lag.operations, "operation")}, ${
-        formatDuration(1000 * lag.seconds)
-      }`;
-    rows.push(["IO lag", text]);
+    rows.push(["IO lag", lagText(lag, report.resync !== null)]);
   }
   if (pool !== null) {
     const percent = Math.round(100 * pool.usedBytes / pool.sizeBytes);
@@ -68,6 +63,12 @@ function replicationRows(report: StatusReport): string[][] {
     rows.push(["pool", `${bar(percent)} ${percent} %, ${used}${waiting}`]);
   }
   return rows;
+}
+
+function lagText({ bytes, operations, seconds }: LagReport, isResyncing: boolean): string {
+  if (operations === 0 && seconds === 0) return "none: the replica has every write";
+  const pooled = `${formatSize(bytes)} in ${count(operations, "operation")}`;
+  return `${pooled}${isResyncing ? " and the resync" : ""}, ${formatDuration(1000 * seconds)}`;
 }
 
 /** What the replica lacks, and what is done about it. */

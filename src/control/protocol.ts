@@ -49,11 +49,12 @@ export interface PoolReport {
   readonly waitingTags: number;
 }
 
-/** What is written to the primary and not yet in a committed checkpoint. */
+/** How far the replica is behind. */
 export interface LagReport {
+  /** In the pool; what a resync has still to copy comes in addition. */
   readonly bytes: number;
   readonly operations: number;
-  /** Age of the oldest such write. */
+  /** Age of the oldest write that no published checkpoint has; 0: they have all. */
   readonly seconds: number;
 }
 

@@ -3,12 +3,17 @@
 
 import { isLive, type Mode } from "../replication/mode.ts";
 import type { VerifyProgress } from "../replication/verify_report.ts";
-import { REPLICATOR_COUNTER, replicatorCounters } from "../shared/counters.ts";
+import {
+  QUEUE_COUNTER,
+  REPLICATOR_COUNTER,
+  replicatorCounters,
+  sumQueues,
+} from "../shared/counters.ts";
 import { History } from "../shared/history.ts";
 import { IntentMap } from "../shared/intent_map.ts";
 import type { SharedViews } from "../shared/layout.ts";
 import { StaleMap } from "../shared/stale_map.ts";
-import type { DirtyReport, ResyncReport, VerifyStatusReport } from "./protocol.ts";
+import type { DirtyReport, LagReport, ResyncReport, VerifyStatusReport } from "./protocol.ts";
 
 /** The regions that the primary's dirty map names. */
 export function dirtyReport(views: SharedViews): DirtyReport {
@@ -20,24 +25,37 @@ export function dirtyReport(views: SharedViews): DirtyReport {
   return { regions, bytes: regions * regionBytes - beyond };
 }
 
+/** What waits in the pool (`pooledBytes`), and how old the replica's state is. */
+export function lagReport(views: SharedViews, pooledBytes: number, nowMs: number): LagReport {
+  const entered = sumQueues(views, QUEUE_COUNTER.captured) + replicator(views, "resyncEntries");
+  const oldestMs = replicator(views, "oldestPendingMs");
+  return {
+    bytes: pooledBytes,
+    operations: Math.max(0, entered - replicator(views, "committedOperations")),
+    seconds: oldestMs === 0 ? 0 : Math.max(0, nowMs - oldestMs) / 1000,
+  };
+}
+
 /** Null while every write gets to the replica through the pool. */
 export function resyncReport(views: SharedViews, mode: Mode, nowMs: number): ResyncReport | null {
   if (new History(views).isWhole()) return null;
   const { chunkBlocks, unitBytes } = views.layout;
   const pendingBytes = new StaleMap(views).count() * chunkBlocks * unitBytes;
-  const counter = (name: keyof typeof REPLICATOR_COUNTER) =>
-    views.counters[replicatorCounters(views) + REPLICATOR_COUNTER[name]];
-  const sinceMs = counter("resyncSinceMs");
+  const sinceMs = replicator(views, "resyncSinceMs");
   // Live, as a full pool is seen before the replicator has changed its mode.
   if (!isLive(mode) || sinceMs === 0) {
     return { doneBytes: 0, pendingBytes, bytesPerSecond: 0, remainingSeconds: null };
   }
-  const doneBytes = counter("resyncedBytes") - counter("resyncFromBytes");
+  const doneBytes = replicator(views, "resyncedBytes") - replicator(views, "resyncFromBytes");
   return {
     doneBytes,
     pendingBytes,
     ...pace(doneBytes, pendingBytes, nowMs - sinceMs),
   };
+}
+
+function replicator(views: SharedViews, name: keyof typeof REPLICATOR_COUNTER): number {
+  return views.counters[replicatorCounters(views) + REPLICATOR_COUNTER[name]];
 }
 
 /** A comparison that began at `sinceMs`. */

@@ -38,16 +38,20 @@ export function checkpointBatchBlocks(
   return Math.ceil(Math.max(Math.floor(bytes / unitBytes), requestBytes / unitBytes));
 }
 
-export interface CheckpointNeed {
-  readonly nowMs: number;
+/** What waits in the pool. */
+export interface Pending {
   /** Age of the oldest write that is in no checkpoint yet, in milliseconds; null: there is none. */
   readonly oldestAgeMs: number | null;
   readonly pendingBytes: number;
+  /** Requests wait for room in the pool, or the device is stopping. */
+  readonly urgent: boolean;
+}
+
+export interface CheckpointNeed extends Pending {
+  readonly nowMs: number;
   /** A guest FLUSH came after the last cut. */
   readonly guestFlushed: boolean;
   readonly lastCutMs: number;
-  /** Requests wait for room in the pool, or the device is stopping. */
-  readonly urgent: boolean;
 }
 
 /** Milliseconds until the next checkpoint is to be cut: 0 means now, Infinity that nothing is due. */
@@ -59,4 +63,13 @@ export function checkpointDueInMs(need: CheckpointNeed, limits: CheckpointLimits
     ? need.lastCutMs + limits.flushIntervalMs - need.nowMs
     : Infinity;
   return Math.max(0, Math.min(byAge, byFlush));
+}
+
+/** Commits that are not published serve nobody who waits: they may gather for longer. */
+const STAGED_AGE_MS = 2000;
+
+/** Whether a commit that will not be published is to be cut now. */
+export function isStagedCommitDue(pending: Pending, limits: CheckpointLimits): boolean {
+  const { oldestAgeMs, pendingBytes, urgent } = pending;
+  return urgent || pendingBytes >= limits.targetBytes || (oldestAgeMs ?? 0) >= STAGED_AGE_MS;
 }

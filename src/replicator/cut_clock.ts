@@ -2,7 +2,12 @@
 // Caller: replicator.ts.
 
 import type { Clock } from "../base/clock.ts";
-import { checkpointDueInMs, type CheckpointLimits } from "../replication/checkpoint_policy.ts";
+import {
+  checkpointDueInMs,
+  type CheckpointLimits,
+  isStagedCommitDue,
+  type Pending,
+} from "../replication/checkpoint_policy.ts";
 import { type SharedViews, WORD } from "../shared/layout.ts";
 
 export class CutClock {
@@ -27,14 +32,17 @@ export class CutClock {
   }
 
   /** Milliseconds until one is due; Infinity: nothing waits for one. */
-  dueInMs(
-    pending: { oldestAgeMs: number | null; pendingBytes: number; urgent: boolean },
-  ): number {
+  dueInMs(pending: Pending): number {
     return checkpointDueInMs({
       ...pending,
       nowMs: this.#clock.nowMs(),
       guestFlushed: Atomics.load(this.#words, WORD.guestFlushes) !== this.#flushesCut,
       lastCutMs: this.#lastCutMs,
     }, this.#limits);
+  }
+
+  /** Whether a commit that will not be published is due. */
+  isStagedDue(pending: Pending): boolean {
+    return isStagedCommitDue(pending, this.#limits);
   }
 }

@@ -1,5 +1,6 @@
-// How long writes have waited to be on the replica: since when the oldest entry that no batch holds was
-// seen, and the same for the batch under way. Callers: replicator.ts.
+// How far the replica is behind in time: since when the oldest entry that no batch holds was seen, the same
+// for the batch under way, and since when writes are missing from what may be published - while a resync
+// runs, all of it is published at its end only. Callers: replicator.ts.
 
 import type { Clock } from "../base/clock.ts";
 import { REPLICATOR_COUNTER as COUNTER } from "../shared/counters.ts";
@@ -9,6 +10,7 @@ export class LagMeter {
   readonly #counters: Float64Array;
   #waitingSinceMs: number | null = null;
   #committingSinceMs: number | null = null;
+  #behindSinceMs: number | null = null;
 
   /** `counters`: the replicator's row. */
   constructor(clock: Clock, counters: Float64Array) {
@@ -21,12 +23,17 @@ export class LagMeter {
     return this.#waitingSinceMs === null ? null : this.#clock.nowMs() - this.#waitingSinceMs;
   }
 
-  /** Notes whether entries wait for a batch, and brings the counter up to date. */
-  observe(waiting: boolean): void {
+  /**
+   * Notes whether entries wait for a batch, and whether the history is whole, and brings the counter up to
+   * date. When a history ends, what is in the ring is published first: for that long the lag is told too long.
+   */
+  observe(waiting: boolean, historyIsWhole: boolean): void {
     const nowMs = this.#clock.nowMs();
     if (!waiting) this.#waitingSinceMs = null;
     else this.#waitingSinceMs ??= nowMs;
-    const since = this.#committingSinceMs ?? this.#waitingSinceMs;
+    const pooled = this.#committingSinceMs ?? this.#waitingSinceMs;
+    if (!historyIsWhole) this.#behindSinceMs ??= pooled ?? nowMs;
+    const since = this.#behindSinceMs ?? pooled;
     this.#counters[COUNTER.oldestPendingMs] = since === null
       ? 0
       : this.#clock.wallMs() - (nowMs - since);
@@ -36,6 +43,11 @@ export class LagMeter {
   cut(): void {
     this.#committingSinceMs = this.#waitingSinceMs;
     this.#waitingSinceMs = null;
+  }
+
+  /** A checkpoint has what was missing; no longer whole: something newer is missing since that was collected. */
+  caughtUp(historyIsWhole: boolean): void {
+    this.#behindSinceMs = historyIsWhole ? null : this.#committingSinceMs ?? this.#clock.nowMs();
   }
 
   /** The batch is dealt with. */

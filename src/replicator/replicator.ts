@@ -20,6 +20,7 @@
 
 import { ReplicaError } from "../base/errors.ts";
 import { hitNow } from "../base/failpoints.ts";
+import type { Pending } from "../replication/checkpoint_policy.ts";
 import { niceFor } from "../replication/courtesy.ts";
 import { isLive, isResyncing, type Mode, type ModeEvent, nextMode } from "../replication/mode.ts";
 import { ringReplicator } from "../shared/bell.ts";
@@ -42,8 +43,6 @@ import type { BlockRun } from "./zero_runs.ts";
 const TICK_MS = 20;
 /** With nothing pending it is woken by the first write; this only bounds a lost doorbell. */
 const IDLE_MS = 1000;
-/** Commits that are not published serve nobody who waits: they may gather for longer. */
-const STAGED_AGE_MS = 2000;
 
 export class Replicator {
   readonly #options: ReplicatorOptions;
@@ -218,7 +217,7 @@ export class Replicator {
 
   /** Commits what the ring has up to `limit`, and publishes it unless the floor is not reached yet. */
   async #log(limit: number): Promise<void> {
-    const dueInMs = limit >= 0 || this.#publishDue ? 0 : this.#dueInMs();
+    const dueInMs = limit >= 0 || this.#publishDue ? 0 : this.#cuts.dueInMs(this.#pending());
     if (dueInMs === 0 && (this.#collector.ready || this.#publishDue && this.#floorUnits === 0)) {
       await this.#checkpoint(limit, true);
       return;
@@ -234,7 +233,8 @@ export class Replicator {
       this.#complete();
       return;
     }
-    if (this.#collector.ready && this.#stagedDue()) await this.#checkpoint(-1, false);
+    const isDue = this.#collector.ready && this.#cuts.isStagedDue(this.#pending());
+    if (isDue) await this.#checkpoint(-1, false);
     else await this.#wait(Math.min(TICK_MS, this.#resync.delayMs), false);
   }
 
@@ -250,12 +250,6 @@ export class Replicator {
     }
     this.#floorUnits = this.#pool.distance(this.#collector.position, this.#pool.head());
     this.#publishDue = true;
-  }
-
-  #stagedDue(): boolean {
-    const bytes = this.#pool.usedUnits() * this.#pool.unitBytes;
-    if (bytes >= this.#options.limits.targetBytes || this.#urgent()) return true;
-    return (this.#lag.waitingMs ?? 0) >= STAGED_AGE_MS;
   }
 
   /** Whether the position is one that is still to be collected. */
@@ -290,19 +284,20 @@ export class Replicator {
     return Atomics.load(this.#words, WORD.poolWaiters) > 0;
   }
 
-  #dueInMs(): number {
-    return this.#cuts.dueInMs({
+  #pending(): Pending {
+    return {
       oldestAgeMs: this.#lag.waitingMs,
       pendingBytes: this.#pool.usedUnits() * this.#pool.unitBytes,
       urgent: this.#urgent(),
-    });
+    };
   }
 
   /** Notes when writes arrive; brings the counters of the lag and this thread's priority up to date. */
   #observe(): void {
-    const nice = niceFor(this.#nice, this.#pool.usedUnits() / this.#pool.capacityUnits);
+    const pool = this.#pool;
+    const nice = niceFor(this.#nice, pool.usedUnits() / pool.capacityUnits);
     if (nice !== this.#nice) this.#options.setNice(this.#nice = nice);
-    this.#lag.observe(this.#pool.head() !== this.#collector.position);
+    this.#lag.observe(pool.head() !== this.#collector.position, this.#history.isWhole());
   }
 
   // ---- commits ----
@@ -342,6 +337,7 @@ export class Replicator {
     this.#publishedPosition = position;
     if (!this.#publishDue) return;
     this.#publishDue = false;
+    this.#lag.caughtUp(this.#history.isWhole());
     if (!this.#history.isWhole()) return; // the pool overflowed again meanwhile
     this.#counters[COUNTER.resyncSinceMs] = 0;
     this.#change("resynced");

@@ -45,7 +45,7 @@ export const REPLICATOR_COUNTER = {
   /** Operations and bytes taken from the pool and committed. */
   committedOperations: 5,
   drainedBytes: 6,
-  /** Milliseconds since the epoch at which the oldest entry not yet committed was seen; 0: none. */
+  /** When the oldest write that no published checkpoint has was seen, ms since the epoch; 0: none. */
   oldestPendingMs: 7,
   commitErrors: 8,
   /** Duration of the last commit in milliseconds. */

@@ -1,6 +1,7 @@
 // The live line while files are copied: how far the device is, and how far the replica is behind.
 
 import { formatSize } from "../../src/base/units.ts";
+import { formatDuration } from "../../src/cli/duration.ts";
 import { status } from "../../src/control/client.ts";
 import type { StatusReport } from "../../src/control/protocol.ts";
 import type { Stage } from "./stage.ts";
@@ -33,7 +34,7 @@ export async function watched(
   async function watch(): Promise<void> {
     while (!ended.signal.aborted) {
       last = await status(options.socket, { timeoutMs: ANSWER_LIMIT_MS });
-      lagBytesMax = Math.max(lagBytesMax, last.lag?.bytes ?? 0);
+      lagBytesMax = Math.max(lagBytesMax, missingBytes(last));
       lagSecondsMax = Math.max(lagSecondsMax, last.lag?.seconds ?? 0);
       if (ended.signal.aborted) break;
       if (options.isTerminal) stage.draw(lineOf(first, last));
@@ -58,13 +59,20 @@ export async function watched(
   return { lagBytesMax, lagSecondsMax, checkpoints };
 }
 
-/** "120 MiB written, 14 MiB/s | replica 2.1 MiB, 0.4 s behind | checkpoint 17" */
-function lineOf(first: StatusReport, { counters, throughput, lag, checkpoint }: StatusReport) {
+/** What the replica lacks: what is in the pool, and what is to be copied besides. */
+function missingBytes({ lag, resync }: StatusReport): number {
+  return (lag?.bytes ?? 0) + (resync?.pendingBytes ?? 0);
+}
+
+/** "120MiB written, 14MiB/s | replica 2.1MiB, 400ms behind | checkpoint 17" */
+function lineOf(first: StatusReport, now: StatusReport) {
+  const { counters, throughput, lag, checkpoint } = now;
   const written = formatSize(counters.writtenBytes - first.counters.writtenBytes);
   const rate = formatSize(Math.round(throughput.writeBytesPerSecond));
-  const behind = lag === null || lag.operations === 0
+  const bytes = missingBytes(now);
+  const behind = lag === null || bytes === 0
     ? "replica up to date"
-    : `replica ${formatSize(lag.bytes)}, ${lag.seconds.toFixed(1)} s behind`;
+    : `replica ${formatSize(bytes)}, ${formatDuration(1000 * lag.seconds)} behind`;
   return `${written} written, ${rate}/s | ${behind} | checkpoint ${checkpoint?.cno ?? 0}`;
 }
 

@@ -2,6 +2,7 @@
 // is a device, a daemon or a mount, and those end with it, however it ends.
 
 import { formatSize } from "../../src/base/units.ts";
+import { formatDuration } from "../../src/cli/duration.ts";
 import { type DemoJob, NAMES } from "./job.ts";
 import { watched } from "./live.ts";
 import { DemoError, Stage } from "./stage.ts";
@@ -117,8 +118,8 @@ class Demo {
     });
     const elapsedSeconds = (performance.now() - startedMs) / 1000;
     const rate = formatSize(Math.round(files.totalBytes / elapsedSeconds));
-    const [bytes, seconds] = [formatSize(seen.lagBytesMax), seen.lagSecondsMax.toFixed(1)];
-    return `${rate}/s; the replica was never more than ${bytes} or ${seconds} s behind, ` +
+    const [bytes, time] = [formatSize(seen.lagBytesMax), formatDuration(1000 * seen.lagSecondsMax)];
+    return `${rate}/s; the replica was never more than ${bytes} or ${time} behind, ` +
       `${seen.checkpoints} checkpoint${seen.checkpoints === 1 ? "" : "s"}`;
   }
 

@@ -4,6 +4,7 @@ import { assert, assertEquals } from "../../support/assert.ts";
 import { systemClock } from "../../../src/base/clock.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import type { CheckpointBatch } from "../../../src/format/checkpoint_batch.ts";
+import { lagReport } from "../../../src/control/replica_report.ts";
 import { Capture } from "../../../src/queue/capture.ts";
 import { ResyncPace } from "../../../src/replication/resync_pace.ts";
 import type { CommitReceipt } from "../../../src/replicator/committer.ts";
@@ -11,6 +12,7 @@ import { Replicator } from "../../../src/replicator/replicator.ts";
 import type { ResyncSource } from "../../../src/replicator/resync.ts";
 import type { ReplicatorEvent } from "../../../src/replicator/replicator_options.ts";
 import { ReplicatorBell, ringIfAsleep } from "../../../src/shared/bell.ts";
+import { QUEUE_COUNTER, queueCounters } from "../../../src/shared/counters.ts";
 import { History } from "../../../src/shared/history.ts";
 import { IntervalLock } from "../../../src/shared/interval_lock.ts";
 import {
@@ -118,7 +120,9 @@ function newDevice(mode: "logging" | "forward-part" = "logging") {
     primary[block] = value;
     views.memory.fill(value, layout.tagBuffersOffset, layout.tagBuffersOffset + UNIT);
     capture.fromBuffer(0, block, 1);
-    assert(capture.place(0) >= 0, "resync never makes a write wait");
+    const entries = capture.place(0);
+    assert(entries >= 0, "resync never makes a write wait");
+    views.counters[queueCounters(0) + QUEUE_COUNTER.captured] += entries;
     lock.unlock(block, 1);
     ringIfAsleep(views.words);
     return true;
@@ -173,6 +177,36 @@ Deno.test("a full pool costs no write, and ends with an equal replica", async ()
   assertEquals(device.replica.published.at(-1), device.primary);
   const modes = device.events.map(({ mode }) => mode);
   assertEquals([...new Set(modes)], ["forward-part", "logging"]);
+});
+
+Deno.test("the lag is that of the published state, through a resync and after it", async () => {
+  const device = newDevice();
+  const lag = () => lagReport(device.views, device.pool.usedUnits() * UNIT, systemClock.wallMs());
+  const open = Promise.withResolvers<void>();
+  device.replica.gate = open.promise;
+  const replicator = device.newReplicator();
+  const running = replicator.run();
+  for (let block = 0; block < 200; block++) assert(device.write(block, block + 1));
+  await until(() => lag().seconds > 0.1);
+  assertEquals([lag().operations, lag().bytes], [64, 64 * UNIT]);
+  open.resolve();
+  await until(() => device.replica.stagedCommits > 0);
+  const copying = Promise.withResolvers<void>();
+  device.replica.gate = copying.promise;
+  await until(() => device.pool.usedUnits() === 0 || device.stale.count() === 0);
+  assert(lag().seconds > 0.1, "what is staged is not published");
+  copying.resolve();
+  await until(() => replicator.mode === "logging" && device.history.isWhole());
+  await until(() => lag().seconds === 0);
+  assertEquals(lag(), { bytes: 0, operations: 0, seconds: 0 });
+  const closed = Promise.withResolvers<void>();
+  device.replica.gate = closed.promise;
+  device.write(3, 77);
+  await until(() => lag().seconds > 0);
+  assertEquals([lag().operations, lag().bytes], [1, UNIT]);
+  closed.resolve();
+  replicator.stop();
+  await running;
 });
 
 Deno.test("every published image is one that the primary had, while it is written and resynced", async () => {
