@@ -59,7 +59,7 @@ export class TransferProgress {
     return {
       data: `${formatSize(dataBytes)} of data`,
       rate: `${formatSize(Math.round(dataBytes / seconds))}/s`,
-      left: ratio > 0 ? `${formatDuration(1000 * Math.round(seconds * (1 / ratio - 1)))} left` : "",
+      left: ratio > 0 ? `${formatDuration(1000 * Math.ceil(seconds * (1 / ratio - 1)))} left` : "",
     };
   }
 }
