@@ -19,7 +19,8 @@ export const EXIT_CODES: Readonly<Record<ErrorKind, number>> = {
   unavailable: 4,
   fenced: 5,
   kernel: 6,
-  closed: 0,
+  // What was waited for did not come: only a signal of one's own makes that an expected end (report.ts).
+  closed: 4,
 };
 
 /** Values that an error carries for logs and `--json`; shown as key=value. */

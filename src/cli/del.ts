@@ -2,12 +2,19 @@
 // one left - the device in the kernel, the state file, the socket - is cleared away.
 
 import { type ErrorReport, reportOf } from "../base/error_report.ts";
-import { usageError } from "../base/errors.ts";
+import { ReplicaError, usageError } from "../base/errors.ts";
 import { isSocketAnswered } from "../control/client.ts";
-import { findState, findStates, type FoundState, removeState } from "../control/run_directory.ts";
+import {
+  findState,
+  findStates,
+  type FoundState,
+  processStart,
+  removeState,
+} from "../control/run_directory.ts";
 import { defineCommand } from "./command.ts";
 import type { Context } from "./context.ts";
 import { flagOption, integerOption } from "./options.ts";
+import type { KernelDevice } from "./platform.ts";
 import { reportFailure } from "./report.ts";
 import { stopDaemon } from "./stop.ts";
 
@@ -71,14 +78,28 @@ async function deleteDevice(
 ): Promise<void> {
   if (found?.state && found.alive) return await stopDaemon(ctx, found.state.socket);
   const driver = await ctx.platform.openDriver();
-  const known = (await driver.list()).some((device) => device.number === number);
-  if (!known && found === null) {
+  const known = (await driver.list()).find((device) => device.number === number);
+  if (known === undefined && found === null) {
     throw usageError(`Cannot delete device ${number}: there is no such device`, {
       hint: 'Run "hyper-io-replica list" to see the devices.',
     });
   }
-  if (known) await driver.remove(number);
+  if (known !== undefined) {
+    await refuseServed(known, found);
+    await driver.remove(number);
+  }
   if (found !== null) await clearLeftovers(ctx, found);
+}
+
+/** Throws when a process serves the device, unless its state file shows that this is another one. */
+async function refuseServed(device: KernelDevice, found: FoundState | null): Promise<void> {
+  if (found?.state?.pid === device.pid) return; // its start differs, or it would count as alive
+  if (device.pid <= 0 || await processStart(device.pid) === null) return;
+  throw new ReplicaError(
+    "unavailable",
+    `Cannot delete device ${device.number}: process ${device.pid} serves it`,
+    { hint: "Nothing here tells how to stop that process cleanly: end it, then repeat." },
+  );
 }
 
 async function clearLeftovers(ctx: Context, found: FoundState): Promise<void> {

@@ -117,6 +117,7 @@ function replicaAt(
   return new NewReplica({
     card,
     acceptUnsafeStore,
+    signal: ctx.signal,
     openStore: () =>
       openObjectStore(location, {
         access: "create",

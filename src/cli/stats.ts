@@ -51,8 +51,8 @@ async function watch(
     await ctx.clock.sleep(options.seconds * 1000, ctx.signal);
     if (ctx.signal.aborted) return;
     const now = await stats(options.socket, { signal: ctx.signal });
-    if (options.json) ctx.stdout.write(JSON.stringify(now) + "\n");
-    else ctx.stdout.write(ratesText(before, now));
+    const text = options.json ? JSON.stringify(now) + "\n" : ratesText(before, now);
+    if (!ctx.stdout.write(text)) return; // nobody reads any more
     before = now;
   }
 }

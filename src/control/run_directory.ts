@@ -88,7 +88,8 @@ export async function findStates(runDirectory: string): Promise<FoundState[]> {
   try {
     for await (const entry of Deno.readDir(runDirectory)) {
       const match = STATE_FILE.exec(entry.name);
-      if (match !== null) found.push(await readState(runDirectory, Number(match[1])));
+      const state = match && await readState(runDirectory, Number(match[1]));
+      if (state !== null) found.push(state);
     }
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];
@@ -106,11 +107,23 @@ export async function findState(runDirectory: string, number: number): Promise<F
   return states.find((state) => state.number === number) ?? null;
 }
 
-async function readState(runDirectory: string, number: number): Promise<FoundState> {
+/** Null: the file is gone, its daemon ended meanwhile. */
+async function readState(runDirectory: string, number: number): Promise<FoundState | null> {
   const path = stateFilePath(runDirectory, number);
-  const state = parseState(await Deno.readTextFile(path), number);
+  const text = await textUnlessMissing(path);
+  if (text === null) return null;
+  const state = parseState(text, number);
   const alive = state !== null && await processStart(state.pid) === state.pidStart;
   return { number, path, state, alive };
+}
+
+async function textUnlessMissing(path: string): Promise<string | null> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
 }
 
 /** A file of another version or a damaged one gives null: the device is then shown as unknown. */

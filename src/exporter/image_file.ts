@@ -82,7 +82,7 @@ export class ImageFile implements ExportTarget {
 /** Makes sure that there is a file of ours to write, without opening another's. */
 function createEmpty(path: string, force: boolean): void {
   const flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
-  const fd = openLibc().open(cString(path), flags, 0o666);
+  const fd = openLibc().open(cString(path), flags, 0o600);
   if (fd >= 0) {
     openLibc().close(fd);
     return;

@@ -33,7 +33,7 @@ export const FlushRecordLayout = struct("FlushRecord", PAGE_BYTES, {
   uuid: bytes(16),
   /** Number of the checkpoint; its segment has the same number. */
   cno: size64,
-  /** Position in the history of writes: everything before it is in the checkpoint. */
+  /** Operations that the daemon had committed before this commit; for people only. */
   ringPosition: size64,
   /** Bytes that the commit wrote to the replica. */
   committedBytes: size64,
@@ -106,4 +106,9 @@ export function flushHistory(slots: readonly PageVerdict<FlushRecord>[], uuid: s
   return slots
     .flatMap((slot) => slot.kind === "valid" && slot.value.uuid === uuid ? [slot.value] : [])
     .sort((a, b) => a.sequence - b.sequence);
+}
+
+/** What a record can hold of an etag: one that is too long is left out, as unknown. */
+export function recordableEtag(etag: string | undefined): string {
+  return etag === undefined || etag.length > ETAG_BYTES_MAX ? "" : etag;
 }

@@ -35,6 +35,7 @@ import {
   flushLogPages,
   flushLogSlot,
   type FlushRecord,
+  recordableEtag,
 } from "../format/flush_log.ts";
 import { type PrimaryLayout, primaryLayout, superblockOffsets } from "../format/primary_layout.ts";
 import { PAGE_BYTES } from "../format/sealed_page.ts";
@@ -191,7 +192,8 @@ export class PrimaryMetadata {
       const last = this.lastFlush;
       const sequence = (last?.sequence ?? 0) + 1;
       const unknown = { ringPosition: 0, inodeEtag: "", segmentEtag: "" };
-      const record = { ...unknown, ...entry, uuid: this.#superblock.uuid, sequence };
+      const known = { ...entry, inodeEtag: recordableEtag(entry.inodeEtag) };
+      const record = { ...unknown, ...known, uuid: this.#superblock.uuid, sequence };
       const offset = this.layout.flushLogOffsetBytes + flushLogSlot(sequence) * PAGE_BYTES;
       await hit("metadata.before-flush-log");
       await this.#disk.write(offset, encodeFlushRecord(record));

@@ -36,7 +36,12 @@ export class FileLock {
   }
 
   static async open(options: FileLockOptions): Promise<FileLock> {
-    const file = await Deno.open(options.path, { read: true, write: true, create: true });
+    const file = await Deno.open(options.path, {
+      read: true,
+      write: true,
+      create: true,
+      mode: 0o600,
+    });
     return new FileLock(file, options);
   }
 

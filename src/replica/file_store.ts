@@ -297,7 +297,7 @@ export class FileStore implements ObjectStore {
 }
 
 async function createDirectory(path: string): Promise<void> {
-  await Deno.mkdir(path, { recursive: true });
+  await Deno.mkdir(path, { recursive: true, mode: 0o700 });
   await syncDirectory(parentOf(path));
 }
 

@@ -31,7 +31,7 @@ export class TempFile {
   /** Only under the directory's lock. */
   static async create(folder: string, stampMs: number): Promise<TempFile> {
     const path = `${folder}/${crypto.randomUUID()}${SUFFIX}`;
-    const file = await Deno.open(path, { write: true, createNew: true });
+    const file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
     await file.tryLock(true);
     return new TempFile(path, stampMs, file);
   }
@@ -90,7 +90,8 @@ export async function removeLeftovers(folder: string): Promise<void> {
   for await (const entry of Deno.readDir(folder)) {
     if (!entry.isFile || !entry.name.endsWith(SUFFIX)) continue;
     const path = `${folder}/${entry.name}`;
-    const file = await Deno.open(path, { read: true });
+    // NFS wants a descriptor that may write for a lock that excludes others.
+    const file = await Deno.open(path, { read: true, write: true });
     try {
       if (await file.tryLock(true)) await removeIfThere(path);
     } finally {

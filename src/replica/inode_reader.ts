@@ -36,10 +36,11 @@ export async function readInode(
   store: ObjectStore,
   options?: RequestOptions,
 ): Promise<KnownInode | null> {
-  const body = await store.get(INODE_KEY, options);
-  if (body === null) return null;
   // A longer object is tolerated, as other implementations do.
-  const bytes = body.bytes.slice(0, InodeRecord.size);
+  const range = { offset: 0, length: InodeRecord.size };
+  const body = await store.get(INODE_KEY, { ...options, range });
+  if (body === null) return null;
+  const bytes = body.bytes.slice();
   return { inode: decodeInode(bytes, INODE_KEY), bytes, etag: body.etag };
 }
 

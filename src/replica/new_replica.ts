@@ -25,6 +25,8 @@ export interface NewReplicaOptions {
   readonly card: DeviceCard;
   /** The operator accepted a store that does not honour conditions. */
   readonly acceptUnsafeStore?: boolean;
+  /** Aborted: check() and what create() asks first end with `closed`. */
+  readonly signal?: AbortSignal;
   /** Opens the replica's root, which may be new, for writing. */
   openStore(): Promise<ObjectStore>;
 }
@@ -43,7 +45,7 @@ export class NewReplica {
   /** Makes sure that objects can be put there, under conditions; leaves no object behind. */
   check(): Promise<void> {
     return this.#withStore(async (store) => {
-      const trouble = await probeStore(store);
+      const trouble = await probeStore(store, { signal: this.#options.signal });
       if (trouble !== null && !this.#options.acceptUnsafeStore) throw trouble;
       this.#unsafe = trouble !== null;
     });
@@ -80,13 +82,14 @@ export class NewReplica {
     if (await this.#cardStands(store)) return;
     this.#made.push(DEVICE_CARD_KEY);
     const card = encodeDeviceCard(this.#options.card);
-    const put = await store.put(DEVICE_CARD_KEY, [card], { condition: { absent: true } });
+    const { signal } = this.#options;
+    const put = await store.put(DEVICE_CARD_KEY, [card], { signal, condition: { absent: true } });
     // Refused: somebody was faster, or it is the answer to our own put, which was lost.
     if (!put.stored && !await this.#cardStands(store)) throw foreignReplica(store);
   }
 
   async #cardStands(store: ObjectStore): Promise<boolean> {
-    const body = await store.get(DEVICE_CARD_KEY);
+    const body = await store.get(DEVICE_CARD_KEY, { signal: this.#options.signal });
     if (body === null) return false;
     if (sameDevice(decodeDeviceCard(body.bytes, DEVICE_CARD_KEY), this.#options.card)) return true;
     this.#made = [];

@@ -3,12 +3,12 @@
 
 import { dataError, ReplicaError } from "../base/errors.ts";
 import type { ByteRange, PutCondition } from "./object_store.ts";
-import { storeUnavailable } from "./store_error.ts";
+import { type StoreFailure, storeUnavailable } from "./store_error.ts";
 
 /** The etag of an answer as the store sent it. */
 export function etagIn(output: { ETag?: string }, uri: string): string {
   if (output.ETag) return output.ETag;
-  throw dataError(`Cannot use ${uri}: the store gives no ETag`, { context: { effect: "unknown" } });
+  throw notS3Error(`Cannot use ${uri}: the store gives no ETag`);
 }
 
 /** The HTTP status that an error carries. */
@@ -20,6 +20,11 @@ export function statusOf(error: unknown): number | undefined {
 /** Tells the missing bucket's 404 from the missing object's. */
 export function isNoBucket(error: unknown): boolean {
   return error instanceof ReplicaError && error.context.code === "NoSuchBucket";
+}
+
+/** The store's own word for a missing object; any other 404 may be that of a gateway in between. */
+export function isNoKey(error: unknown): boolean {
+  return error instanceof ReplicaError && error.context.code === "NoSuchKey";
 }
 
 /** A condition as the headers of a PUT or of the last step of an upload. */
@@ -46,7 +51,7 @@ export function checkDeleted(
   uri: string,
 ): void {
   if (metadata.httpStatusCode === 204 || metadata.requestId !== undefined) return;
-  throw dataError(`Cannot delete ${uri}: the answer is no S3`, { context: { effect: "unknown" } });
+  throw notS3Error(`Cannot delete ${uri}: the answer is no S3`);
 }
 
 /** The whole object's size out of "bytes 0-9/100", checked against the range that was asked for. */
@@ -55,7 +60,7 @@ export function wholeSize(header: string | undefined, range: ByteRange, uri: str
   const [first, last, size] = match?.slice(1).map(Number) ?? [NaN, NaN, NaN];
   const end = Math.min(range.offset + range.length, size);
   if (first === range.offset && last === end - 1) return size;
-  throw dataError(`Cannot read ${uri}: the store answered another range than the one asked for`, {
+  throw notS3Error(`Cannot read ${uri}: the store answered another range than the one asked for`, {
     context: { offset: range.offset, length: range.length, answer: header ?? "none" },
   });
 }
@@ -78,6 +83,23 @@ export async function collect(
     code: "Truncated",
     effect: "none",
     context: { wanted: options.length, got: filled },
+  });
+}
+
+/**
+ * An answer that no S3 server gives: a proxy's, a web page. Whoever is attached waits until it has gone (R19);
+ * commands give up at once.
+ */
+export function notS3Error(
+  message: string,
+  details: Partial<Pick<StoreFailure, "status" | "cause" | "context">> = {},
+): ReplicaError {
+  return storeUnavailable(message, {
+    code: "NotS3",
+    effect: "unknown",
+    operator: true,
+    hint: "Check that the endpoint is an S3 server, not a proxy or a web page.",
+    ...details,
   });
 }
 

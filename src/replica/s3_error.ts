@@ -8,6 +8,7 @@
 // Callers: s3_store.ts, s3_upload.ts.
 
 import { ReplicaError, usageError } from "../base/errors.ts";
+import { notS3Error } from "./s3_answer.ts";
 import { closedError, type Effect, storeUnavailable } from "./store_error.ts";
 
 /** What the failed request was about. */
@@ -233,11 +234,7 @@ function forbidden(facts: Facts): ReplicaError {
 function lastResort(facts: Facts): ReplicaError {
   const { code, call, status, reason, cause } = facts;
   if (status !== undefined) {
-    return new ReplicaError("data", `Cannot ${call.verb} ${call.object}: the answer is no S3`, {
-      hint: "Check that the endpoint is an S3 server, not a proxy or a web page.",
-      context: { code, status, effect: "unknown" },
-      cause,
-    });
+    return notS3Error(`Cannot ${call.verb} ${call.object}: the answer is no S3`, { status, cause });
   }
   if (code === "AbortError") {
     return closedError(`Cannot ${call.verb} ${call.object}: aborted`, cause);

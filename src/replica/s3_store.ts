@@ -18,7 +18,7 @@ import {
   PutObjectCommand,
 } from "@aws-sdk/client-s3";
 import { type Clock, systemClock } from "../base/clock.ts";
-import { dataError, type ReplicaError } from "../base/errors.ts";
+import type { ReplicaError } from "../base/errors.ts";
 import { crc32Base64 } from "./body_stream.ts";
 import { ChunkReader, totalBytes } from "./gather.ts";
 import { checkKey, compareKeys } from "./object_key.ts";
@@ -45,7 +45,9 @@ import {
   conditionRefused,
   etagIn,
   isNoBucket,
+  isNoKey,
   listError,
+  notS3Error,
   statusOf,
   wholeSize,
 } from "./s3_answer.ts";
@@ -151,7 +153,7 @@ export class S3Store implements ObjectStore {
         const size = range ? wholeSize(output.ContentRange, range, uri) : output.ContentLength;
         const length = output.ContentLength;
         if (size === undefined || length === undefined || output.Body === undefined) {
-          throw dataError(`Cannot read ${uri}: the answer does not tell its length`);
+          throw notS3Error(`Cannot read ${uri}: the answer does not tell its length`);
         }
         const stream = output.Body as unknown as AsyncIterable<Uint8Array>;
         const bytes = await collect(stream, { length, uri, progress: sending.progress });
@@ -161,7 +163,7 @@ export class S3Store implements ObjectStore {
       const status = statusOf(error);
       // Nothing there to send: the range starts at or after the end.
       if (status === 416) return await this.#emptyBody(key, signal);
-      if (status === 404 && !isNoBucket(error)) return null;
+      if (isNoKey(error)) return null;
       throw error;
     }
   }
@@ -244,7 +246,9 @@ export class S3Store implements ObjectStore {
         return sending.client.send(command, abortable(sending));
       });
       // Any well-formed page, also a proxy's, would else pass for an empty list.
-      if (page.IsTruncated === undefined) throw listError(this.uri, "is none");
+      if (page.IsTruncated === undefined) {
+        throw notS3Error(`Cannot list ${this.uri}: the answer is no list`);
+      }
       for (const object of page.Contents ?? []) {
         const key = object.Key?.slice(connection.prefix.length) ?? "";
         // The marker object of a "folder" that some tools make is not one of ours.
@@ -260,7 +264,9 @@ export class S3Store implements ObjectStore {
           modifiedMs: object.LastModified?.getTime() ?? 0,
         };
       }
-      if (page.IsTruncated && !page.NextContinuationToken) throw listError(this.uri, "has no end");
+      if (page.IsTruncated && !page.NextContinuationToken) {
+        throw notS3Error(`Cannot list ${this.uri}: the list has no end`);
+      }
       token = page.IsTruncated ? page.NextContinuationToken : undefined;
     } while (token !== undefined);
     this.#bucketSeen = true;

@@ -210,6 +210,9 @@ export class ReplicatorRoom {
     this.#verifying = { abort, ended: report.catch(() => undefined) };
     try {
       return await report;
+    } catch (error) {
+      // A request that was under way says "aborted" only; the reason says why.
+      throw abort.signal.reason instanceof ReplicaError ? abort.signal.reason : error;
     } finally {
       this.#verifying = null;
     }

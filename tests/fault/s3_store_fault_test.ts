@@ -65,6 +65,13 @@ const CASES: readonly Case[] = [
     expected: { head: "refused", rest: "unavailable 404" },
     operator: true,
   },
+  {
+    name: "a gateway's 404",
+    fault: webPage(404),
+    // HEAD has no body to tell whose it is.
+    expected: { head: "refused", delete: "ok", rest: "unavailable 404" },
+  },
+  { name: "303", fault: status(303), expected: "unavailable NotS3", operator: true },
   { name: "301", fault: status(301, "PermanentRedirect"), expected: "usage 301" },
   { name: "501", fault: status(501, "NotImplemented"), expected: "usage 501" },
   {
@@ -107,7 +114,8 @@ const CASES: readonly Case[] = [
   {
     name: "web page",
     fault: webPage(200),
-    expected: "data",
+    expected: "unavailable NotS3",
+    operator: true,
   },
 ];
 

@@ -23,6 +23,7 @@ export interface FakeBehaviour {
   readonly stopError?: Error;
   /** What a comparison finds. */
   readonly verifyReport?: VerifyReport;
+  readonly verifyError?: Error;
   /** The running device breaks with this after `breakMs`. */
   readonly breakError?: Error;
   readonly breakMs?: number;
@@ -101,7 +102,8 @@ export class FakeDevice implements RunningDevice {
 
   /** Goes on until nobody waits any more where `verifyReport` is absent. */
   async verify({ onProgress, signal, repair }: VerifyOrder): Promise<VerifyReport> {
-    const report = this.#behaviour.verifyReport;
+    const { verifyReport: report, verifyError } = this.#behaviour;
+    if (verifyError !== undefined) throw verifyError;
     const timer = setInterval(() => onProgress({ stage: "comparing", pendingBytes: 4096 }), 10);
     try {
       await systemClock.sleep(report === undefined ? 60_000 : 100, signal);

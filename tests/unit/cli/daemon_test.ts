@@ -271,7 +271,7 @@ Deno.test("a daemon whose parent died before it was ready stops again", async ()
   await child.stdout.cancel();
   const status = await child.status;
   const stderr = await new Response(child.stderr).text();
-  assertEquals(status.code, 0, stderr);
+  assertEquals(status.code, 4, stderr);
   assert(stderr.includes("the waiting add command is gone"), stderr);
   assertEquals(place.files("run"), ["lock"]);
 });

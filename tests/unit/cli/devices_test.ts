@@ -114,6 +114,19 @@ Deno.test("del --all goes on behind a device that cannot be deleted", async () =
   assertEquals(JSON.parse(stderr), { error: { ...error, exitCode: 6 } });
 });
 
+Deno.test("del leaves a device alone whose process lives, whatever the run directory says", async () => {
+  const driver = new FakeDriver([4, 5]);
+  driver.devices = driver.devices.map((device) => ({ ...device, pid: Deno.pid }));
+  using world = worldWith(driver);
+  leaveState(world, 5);
+  for (const number of ["4", "5"]) {
+    const { code, stderr } = await world.run("del", "-n", number);
+    assertEquals(code, 4, stderr);
+    assert(stderr.includes(`process ${Deno.pid} serves it`), stderr);
+  }
+  assertEquals(driver.removed, []);
+});
+
 Deno.test("del refuses a device that is not there", async () => {
   using world = worldWith(new FakeDriver([1]));
   const { code, stderr } = await world.run("del", "-n", "2");

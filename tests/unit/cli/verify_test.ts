@@ -4,6 +4,7 @@ import { assert, assertEquals } from "../../support/assert.ts";
 import { CliWorld } from "../../support/cli_context.ts";
 import { FakeDaemon } from "../../support/fake_daemon.ts";
 import { systemClock } from "../../../src/base/clock.ts";
+import { ReplicaError } from "../../../src/base/errors.ts";
 import { MiB } from "../../../src/base/units.ts";
 import type { VerifyReport } from "../../../src/replication/verify_report.ts";
 
@@ -53,6 +54,14 @@ Deno.test("verify names what differs, and ends with exit code 3", async () => {
     "what differs is copied again; verify once more when that is done",
     "",
   ]);
+});
+
+Deno.test("verify never says equal when the daemon stopped it", async () => {
+  using world = new CliWorld();
+  const verifyError = new ReplicaError("closed", "Cannot read segment 3: aborted");
+  await using daemon = await FakeDaemon.start(world, { verifyError });
+  const { code, stderr } = await world.run("verify", "--unix-socket", daemon.socket);
+  assertEquals(code, 4, stderr);
 });
 
 Deno.test("SIGINT ends verify, and the comparison in the daemon", async () => {

@@ -78,6 +78,15 @@ Deno.test("findStates() goes on past files that it cannot read", async () => {
   assertEquals(found.some(({ number, alive }) => number >= 10 && alive), false);
 });
 
+Deno.test("findStates() forgets no daemon because another one ends meanwhile", async () => {
+  using place = new Place();
+  await writeState(place.directory, await stateOf(3));
+  // A name that leads nowhere, as one that was listed and is gone.
+  Deno.symlinkSync(`${place.directory}/gone`, stateFilePath(place.directory, 4));
+  const found = await findStates(place.directory);
+  assertEquals(found.map(({ number, alive }) => [number, alive]), [[3, true]]);
+});
+
 Deno.test("findStates() says what to do where it may not look", async () => {
   using place = new Place();
   Deno.mkdirSync(place.directory);
