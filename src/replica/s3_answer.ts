@@ -41,8 +41,7 @@ export function conditionRefused(error: unknown, condition: PutCondition | undef
   const status = statusOf(error);
   if (status === 412 || status === 409) return true;
   // An etag was asked for and there is no object. Other 404s are about the bucket or the upload.
-  return status === 404 && "etag" in condition &&
-    error instanceof ReplicaError && /^(NoSuchKey|NotFound)$/.test(String(error.context.code));
+  return status === 404 && "etag" in condition && isNoKey(error);
 }
 
 /** Throws unless it was S3 that confirmed a delete: other servers say 200 to anything. */

@@ -71,7 +71,7 @@ const CASES: readonly Case[] = [
     // HEAD has no body to tell whose it is.
     expected: { head: "refused", delete: "ok", rest: "unavailable 404" },
   },
-  { name: "303", fault: status(303), expected: "unavailable NotS3", operator: true },
+  { name: "303", fault: status(303), expected: "unavailable 303", operator: true },
   { name: "301", fault: status(301, "PermanentRedirect"), expected: "usage 301" },
   { name: "501", fault: status(501, "NotImplemented"), expected: "usage 501" },
   {
