@@ -42,20 +42,24 @@ export class ImageFile implements ExportTarget {
   ): Promise<ImageFile> {
     const partialPath = path + PARTIAL_SUFFIX;
     createEmpty(partialPath, options.force);
-    let disk: BlockDevice | null = null;
+    // Through the page cache: the end of a foreign replica need not be aligned.
+    const how = { access: "write", buffered: true, exclusive: true } as const;
+    const disk = await BlockDevice.open(partialPath, how);
     try {
-      // Through the page cache: the end of a foreign replica need not be aligned.
-      const how = { access: "write", buffered: true, exclusive: true } as const;
-      disk = await BlockDevice.open(partialPath, how);
+      checkStillNamed(disk);
+    } catch (error) {
+      disk.close(); // with what another export made of it
+      throw error;
+    }
+    try {
       for (const size of [0, options.sizeBytes]) {
         const call = `give ${partialPath} its size of ${size} bytes`;
         check(openLibc().ftruncate(disk.fd, BigInt(size)), call);
       }
       return new ImageFile(path, disk, options.guard);
     } catch (error) {
-      // Without the lock it is another export's.
-      if (disk !== null) await Promise.allSettled([Deno.remove(partialPath)]);
-      disk?.close();
+      await Promise.allSettled([Deno.remove(partialPath)]);
+      disk.close();
       throw error;
     }
   }
@@ -77,6 +81,20 @@ export class ImageFile implements ExportTarget {
     this.#disk.close();
     this.#guard?.close();
   }
+}
+
+/** Throws when the file got its final name from another export while this one waited for its lock. */
+function checkStillNamed(disk: BlockDevice): void {
+  const held = Deno.statSync(`/proc/self/fd/${disk.fd}`);
+  try {
+    const named = Deno.lstatSync(disk.name);
+    if (named.ino === held.ino && named.dev === held.dev) return;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  throw usageError(`Cannot write ${disk.name}: another export has finished it just now`, {
+    hint: "Look at the image that it left before you replace it.",
+  });
 }
 
 /** Makes sure that there is a file of ours to write, without opening another's. */
