@@ -27,6 +27,7 @@ import { captureWrites } from "./shared/capture_mode.ts";
 import { REPLICATOR_COUNTER, replicatorCounters } from "./shared/counters.ts";
 import type { Doorbells } from "./shared/doorbells.ts";
 import { type SharedLayout, sharedLayout, type SharedViews, sharedViews } from "./shared/layout.ts";
+import { IntentMap } from "./shared/intent_map.ts";
 import { Pool } from "./shared/pool.ts";
 import {
   realTargetSystem,
@@ -276,6 +277,17 @@ export class ReplicaTarget implements Target {
         {
           hint: "The primary has every write. The next start brings the replica up to date.",
           context: { pendingBytes: pending },
+        },
+      );
+    }
+    const gate = new IntentMap(running.views);
+    if (gate.inFlight(0) + gate.inFlight(1) > 0) {
+      // A queue that broke or was abandoned left writes that may be on the primary and in no checkpoint.
+      throw new ReplicaError(
+        "kernel",
+        "Cannot mark the primary clean: a queue left writes unfinished",
+        {
+          hint: "The next start copies the regions that they were for.",
         },
       );
     }

@@ -64,6 +64,8 @@ export class Replicator {
   /** Units to collect before anything may be published; then publishing is due, even of nothing. */
   #floorUnits = 0;
   #publishDue = false;
+  /** An end of the history that is behind; it stays so although the ring's positions come round again. */
+  #passedEnd = -1;
   #nice = 0;
   #publishedPosition: number;
   #committedPosition: number;
@@ -248,6 +250,7 @@ export class Replicator {
       this.#history.endAt(end);
       return;
     }
+    this.#passedEnd = -1;
     this.#floorUnits = this.#pool.distance(this.#collector.position, this.#pool.head());
     this.#publishDue = true;
   }
@@ -255,7 +258,8 @@ export class Replicator {
   /** Whether the position is one that is still to be collected. */
   #isAhead(position: number): boolean {
     const units = this.#pool.distance(this.#collector.position, position);
-    return units > 0 && units <= this.#pool.capacityUnits;
+    if (units === 0 || units > this.#pool.capacityUnits) this.#passedEnd = position;
+    return this.#passedEnd !== position;
   }
 
   async #wait(timeoutMs: number, idle: boolean): Promise<void> {

@@ -75,7 +75,10 @@ export class Pool {
     for (;;) {
       const head = Atomics.load(words, WORD.poolHead);
       const used = this.distance(Atomics.load(words, WORD.poolTail), head);
-      if (used + units > this.capacityUnits) return false;
+      if (used + units > this.capacityUnits) {
+        if (Atomics.load(words, WORD.poolHead) === head) return false;
+        continue; // a head that is older than the tail tells nothing
+      }
       const next = this.advance(head, units);
       if (Atomics.compareExchange(words, WORD.poolHead, head, next) === head) {
         this.reservedAt = head;

@@ -46,6 +46,8 @@ export class StaleMap {
     const first = this.#chunkOf(startBlock);
     const end = this.#chunkOf(startBlock + blockCount - 1) + 1;
     let added = 0;
+    // Counted before it is seen: who finds the chunk stale already may acknowledge on that.
+    Atomics.add(this.#words, WORD.staleChunks, end - first);
     for (let chunk = first; chunk < end;) {
       const until = Math.min(end, chunk - (chunk % BITS) + BITS);
       const mask = bitRun(chunk % BITS, until - chunk);
@@ -53,7 +55,8 @@ export class StaleMap {
       added += countBits(mask & ~before);
       chunk = until;
     }
-    if (added > 0) Atomics.add(this.#words, WORD.staleChunks, added);
+    const counted = end - first - added;
+    if (counted > 0) Atomics.sub(this.#words, WORD.staleChunks, counted);
   }
 
   /** Whether any of these blocks lies in a stale chunk. */
