@@ -79,3 +79,25 @@ Deno.test("History ends once, at the head, until it is made whole", () => {
   history.endAt(0);
   assertEquals([history.isWhole(), history.end()], [false, 0]);
 });
+
+Deno.test("a stale chunk that can be seen is counted, also between the steps of a mark", () => {
+  const views = newViews(16 * 8);
+  const [one, two] = [new StaleMap(views), new StaleMap(views)];
+  const seen: number[] = [];
+  const or = Atomics.or;
+  const patched = Atomics as { or: unknown };
+  patched.or = (words: Int32Array, index: number, value: number) => {
+    const before = or(words, index, value);
+    patched.or = or;
+    // Another queue, another block of the same chunk: it finds the chunk stale and may acknowledge.
+    two.mark(5, 1);
+    seen.push(two.count());
+    return before;
+  };
+  try {
+    one.mark(0, 1);
+  } finally {
+    patched.or = or;
+  }
+  assertEquals([seen, one.count()], [[1], 1]);
+});
