@@ -196,6 +196,9 @@ export class ReplicaTarget implements Target {
       this.#metadata = await PrimaryMetadata.load(this.#primary);
       await intents.declare();
       await this.#marks.start(this.#metadata, mode);
+    } catch (error) {
+      abandon(); // a drain of what was not marked active could end as clean
+      throw error;
     } finally {
       signal.removeEventListener("abort", abandon);
     }
