@@ -1,11 +1,13 @@
 // Runs the test suites and ends with one line: "N passed, N failed".
-// tools/test.ts [SUITE…]: all suites, or the named ones. A suite is a folder of tests/, or tidy.
+// tools/test.ts [SUITE…]: all suites, or the named ones. A suite is a folder of tests/, or tidy. What
+// failed is repeated before that line.
 // With --soak the same tests in their long form, hours; --filter TEXT runs those with TEXT in their names.
 //
 // One suite after the other, but the one with faults beside the one with guests: it mostly waits for time
 // to pass, and what it prints comes when it has ended.
 
 import { Command } from "commander";
+import { type Count, countTests, type Failure, failuresIn } from "./junit.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
 const SUITE_LIMIT_MINUTES = 70;
@@ -28,9 +30,8 @@ interface Options {
   filter?: string;
 }
 
-interface Count {
-  passed: number;
-  failed: number;
+interface SuiteResult extends Count {
+  readonly failures: readonly Failure[];
 }
 
 function pathOf(suite: string): string {
@@ -52,7 +53,7 @@ function say(text: string): void {
 }
 
 /** Runs one suite, its output passed through as it comes or at its end; counts from the report that deno writes. */
-async function runSuite(suite: string, options: Options, isLive: boolean): Promise<Count> {
+async function runSuite(suite: string, options: Options, isLive: boolean): Promise<SuiteResult> {
   const report = await Deno.makeTempFile({ suffix: ".xml" });
   const args = ["test", "-A", "--no-check", `--junit-path=${report}`];
   if (PARALLEL.has(suite)) args.push("--parallel");
@@ -69,14 +70,15 @@ async function runSuite(suite: string, options: Options, isLive: boolean): Promi
   });
   if (isLive) say(`── ${suite}`);
   const { success } = isLive ? await command.spawn().status : await endOf(suite, command);
-  const count = countTests(await Deno.readTextFile(report));
+  const junit = await Deno.readTextFile(report);
   await Deno.remove(report);
+  const { passed, failed } = countTests(junit);
+  const failures = failuresIn(junit);
   if (limit?.aborted) {
     say(`The suite ${suite} was stopped: it took more than ${SUITE_LIMIT_MINUTES} minutes`);
   }
   // A run that broke down (a file that does not load, a leak, a crash) is a failure without a test.
-  if (!success && count.failed === 0) count.failed = 1;
-  return count;
+  return { passed, failed: success ? failed : Math.max(1, failed), failures };
 }
 
 async function endOf(suite: string, command: Deno.Command): Promise<Deno.CommandStatus> {
@@ -87,32 +89,26 @@ async function endOf(suite: string, command: Deno.Command): Promise<Deno.Command
   return output;
 }
 
-function countTests(junit: string): Count {
-  const total = /<testsuites\b[^>]*?>/.exec(junit)?.[0] ?? "";
-  function attribute(name: string): number {
-    return Number(new RegExp(`\\b${name}="(\\d+)"`).exec(total)?.[1] ?? 0);
-  }
-  const failed = attribute("failures") + attribute("errors");
-  const skipped = junit.match(/<skipped/g)?.length ?? 0;
-  return { passed: attribute("tests") - failed - skipped, failed };
-}
-
 async function runSuites(suites: readonly string[], options: Options): Promise<void> {
   const groups = suites.length > 0
     ? suites.map((suite) => [suite])
     : ORDER.map((group) => group.filter((suite) => exists(pathOf(suite))));
-  const sum: Count = { passed: 0, failed: 0 };
+  const sum = { passed: 0, failed: 0 };
+  const all: Failure[] = [];
   for (const group of groups) {
     const runs = group.map((suite, i) => runSuite(suite, options, i === group.length - 1));
-    for (const { passed, failed } of await Promise.all(runs)) {
+    for (const { passed, failed, failures } of await Promise.all(runs)) {
       sum.passed += passed;
       sum.failed += failed;
+      all.push(...failures);
     }
   }
   if (sum.passed + sum.failed === 0) {
     say("No test was found");
     sum.failed = 1;
   }
+  // Once more, where whoever sees but the end of the output finds it.
+  for (const { file, name, text } of all) say(`\nFAILED ${file}: ${name}\n${text}\n`);
   say(`${sum.passed} passed, ${sum.failed} failed`);
   Deno.exit(sum.failed === 0 ? 0 : 1);
 }
