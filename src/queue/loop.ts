@@ -13,7 +13,7 @@
 import { checkResult, EINTR, errnoError } from "../../ffi/errno.ts";
 import { high32, low32, PAGE_BYTES, SharedArea } from "../../ffi/memory.ts";
 import type { UblkQueue } from "../ublk/queue.ts";
-import { type CqeSink, IORING_OP_READ, type Ring } from "../ublk/ring.ts";
+import { type CqeSink, IORING_OP_READ, isPassingRefusal, type Ring } from "../ublk/ring.ts";
 import { UBLK_IO_RES_ABORT, UBLK_IO_RES_OK } from "../ublk/uapi.ts";
 import type { RequestHandler } from "./handler.ts";
 import { indexOf, KIND_COMMAND, KIND_DOORBELL, KIND_TARGET_IO, kindOf, userData } from "./tag.ts";
@@ -24,6 +24,8 @@ const EVENTFD_BYTES = 8;
 /** Words of a queue's control memory, written by the main room before it rings the doorbell. */
 export const LOOP_CONTROL = { abandon: 0 } as const;
 export const LOOP_CONTROL_BYTES = 64;
+/** Between two tries to submit that the kernel refused for now. */
+const REFUSED_MS = 1;
 
 /** The part of a ublk queue that is used here: tests stand in for the driver. */
 export type CommandQueue = Pick<UblkQueue, "queueId" | "depth" | "fetch">;
@@ -47,6 +49,8 @@ export class QueueLoop implements CqeSink {
   readonly #doorbellLow: number;
   readonly #doorbellHigh: number;
   readonly #control: Int32Array;
+  /** A word that nobody changes, to wait on. */
+  readonly #pause = new Int32Array(new SharedArrayBuffer(4));
   #abortedTags = 0;
   #failure = 0;
   #abandoned = false;
@@ -80,10 +84,20 @@ export class QueueLoop implements CqeSink {
     const ring = this.#ring;
     while (!this.#finished()) {
       const taken = ring.submitAndWait(1);
-      if (taken < 0 && taken !== -EINTR) throw errnoError(-taken, "wait for requests");
+      if (taken < 0) {
+        if (!isPassingRefusal(taken)) throw errnoError(-taken, "wait for requests");
+        this.#pauseAfter(taken);
+      }
       ring.forEachCqe(this);
     }
     this.#checkFailure();
+  }
+
+  /** Nothing was submitted or waited for: lets what has completed be taken first. */
+  #pauseAfter(taken: number): void {
+    // A kernel without memory is not asked without a pause.
+    if (taken !== -EINTR) Atomics.wait(this.#pause, 0, 0, REFUSED_MS);
+    this.#ring.poll();
   }
 
   /** Frees the doorbell's memory; only after the ring is closed. */

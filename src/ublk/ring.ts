@@ -8,7 +8,7 @@
 // - every word of an SQE is written by prepare(), so entries need no clearing between uses;
 // - with DEFER_TASKRUN completions only appear while the thread waits in submitAndWait() or poll().
 
-import { checkResult, EINVAL } from "../../ffi/errno.ts";
+import { checkResult, EAGAIN, EBUSY, EINTR, EINVAL } from "../../ffi/errno.ts";
 import { IoUring, IoUringParams, type Liburing, openLiburing } from "../../ffi/liburing.ts";
 import { high32, int32At, low32, PAGE_BYTES, pointerAt, SharedArea } from "../../ffi/memory.ts";
 import { invariant } from "../base/assert.ts";
@@ -93,6 +93,18 @@ export interface RingOptions {
   readonly deferTaskRun?: boolean;
 }
 
+/** How often submit() tries where nothing but a passing refusal stands against it. */
+const SUBMIT_TRIES = 10_000;
+
+/**
+ * Whether a failed submit is to be tried again once completions were taken, as io_uring_enter(2) has it: a
+ * signal came (EINTR), the kernel is short of memory for requests (EAGAIN), or has more completions than
+ * the queue of them holds (EBUSY). What was prepared is still there.
+ */
+export function isPassingRefusal(taken: number): boolean {
+  return taken === -EINTR || taken === -EAGAIN || taken === -EBUSY;
+}
+
 /** What {@link Ring.forEachCqe} calls; one object for the ring's life, so the call stays direct. */
 export interface CqeSink {
   /** `userData` is the low half of what the SQE carried, as a signed 32-bit number. */
@@ -136,8 +148,7 @@ export class Ring {
   }
 
   /** Sets up a ring for the calling thread; throws a kernel error when io_uring is refused. */
-  static open(options: RingOptions): Ring {
-    const library = openLiburing();
+  static open(options: RingOptions, library: Liburing = openLiburing()): Ring {
     const memory = SharedArea.allocate(PAGE_BYTES);
     const base = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP |
       (options.wideSqes ? IORING_SETUP_SQE128 : 0);
@@ -157,13 +168,16 @@ export class Ring {
    */
   nextSqe(): number {
     const tail = this.#words[SQE_TAIL];
-    if (((tail - Atomics.load(this.#sqHead, 0)) | 0) >= this.#sqEntries) {
+    if (this.#isFull(tail)) {
       this.submit();
-      const used = (tail - Atomics.load(this.#sqHead, 0)) | 0;
-      invariant(used < this.#sqEntries, "submitting frees entries of the submission queue");
+      invariant(!this.#isFull(tail), "submitting frees entries of the submission queue");
     }
     this.#words[SQE_TAIL] = (tail + 1) | 0;
     return (tail & this.#sqMask) * this.#sqeWords;
+  }
+
+  #isFull(tail: number): boolean {
+    return ((tail - Atomics.load(this.#sqHead, 0)) | 0) >= this.#sqEntries;
   }
 
   /**
@@ -204,10 +218,18 @@ export class Ring {
 
   /** Hands what was prepared to the kernel without waiting: number of SQEs taken, or -errno. */
   submit(): number {
-    return this.#library.io_uring_submit(this.#pointer);
+    let taken = this.#library.io_uring_submit(this.#pointer);
+    for (let tries = 1; isPassingRefusal(taken) && tries < SUBMIT_TRIES; tries++) {
+      this.poll();
+      taken = this.#library.io_uring_submit(this.#pointer);
+    }
+    return taken;
   }
 
-  /** Submits and waits until `count` completions are there: number of SQEs taken, or -errno. */
+  /**
+   * Submits and waits until `count` completions are there: number of SQEs taken, or -errno. After a passing
+   * refusal the caller takes what has completed before it tries again.
+   */
   submitAndWait(count: number): number {
     return this.#library.io_uring_submit_and_wait(this.#pointer, count);
   }

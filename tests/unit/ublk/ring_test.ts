@@ -1,5 +1,6 @@
-import { check, ECANCELED, EINVAL, ETIME } from "../../../ffi/errno.ts";
+import { check, EAGAIN, EBUSY, ECANCELED, EINTR, EINVAL, ETIME } from "../../../ffi/errno.ts";
 import { EFD_CLOEXEC, O_RDWR, openLibc } from "../../../ffi/libc.ts";
+import { openLiburing } from "../../../ffi/liburing.ts";
 import { cString, high32, low32, PAGE_BYTES, SharedArea } from "../../../ffi/memory.ts";
 import {
   type CqeSink,
@@ -10,6 +11,7 @@ import {
   IORING_OP_READ,
   IORING_OP_TIMEOUT,
   IORING_OP_WRITE,
+  isPassingRefusal,
   Ring,
   writeTimespec,
 } from "../../../src/ublk/ring.ts";
@@ -52,6 +54,30 @@ Deno.test("Ring submits by itself when all entries are taken", () => {
   for (let i = 0; i < 20; i++) prepareNop(ring, i);
   ring.submitAndWait(20);
   assertEquals(ring.forEachCqe(sink), 20);
+  ring.close();
+});
+
+Deno.test("Ring submits again what the kernel refused for now, and gives up on other errors", () => {
+  const library = openLiburing();
+  const refusals: number[] = [];
+  const ring = Ring.open({ entries: 4, completionEntries: 64, deferTaskRun: true }, {
+    ...library,
+    io_uring_submit: (ring) => -(refusals.shift() ?? -library.io_uring_submit(ring)),
+  });
+  const sink = new Recorder();
+  refusals.push(EAGAIN, EBUSY, EINTR);
+  for (let i = 0; i < 5; i++) prepareNop(ring, i);
+  assertEquals(refusals, []);
+  ring.submitAndWait(5);
+  assertEquals(ring.forEachCqe(sink), 5);
+  refusals.push(EINVAL);
+  assertEquals(ring.submit(), -EINVAL);
+  assertEquals([EAGAIN, EBUSY, EINTR, EINVAL].map((errno) => isPassingRefusal(-errno)), [
+    true,
+    true,
+    true,
+    false,
+  ]);
   ring.close();
 });
 
