@@ -7,12 +7,15 @@
 // that the map is empty.
 
 import type { Clock } from "./base/clock.ts";
+import { ReplicaError } from "./base/errors.ts";
 import type { roomLog } from "./base/log.ts";
 import { dirtyMapPlace, type MapPlace } from "./format/primary_layout.ts";
 import { type KeptMap, readDirtyMap } from "./primary/dirty_map.ts";
 import type { Disk } from "./primary/disk.ts";
 import type { PrimaryMetadata } from "./primary/metadata.ts";
 import { clearAllIntents, declareAllDirty, loadIntents } from "./replicator/intent_pages.ts";
+import { REPLICATOR_COUNTER, replicatorCounters } from "./shared/counters.ts";
+import { IntentMap } from "./shared/intent_map.ts";
 import type { SharedViews } from "./shared/layout.ts";
 
 export interface TargetIntentsOptions {
@@ -60,6 +63,32 @@ export class TargetIntents {
     }
     const declared = this.#options.kept ? doubtful : pages;
     await declareAllDirty(this.#writing(), declared.map(({ page }) => page));
+  }
+
+  /**
+   * Throws where a drained pool does not mean that the replica has everything: of writes that nobody
+   * captured, and blocks that nobody could copy, only the map on the primary tells.
+   */
+  requireCopied(): void {
+    const { views } = this.#options;
+    const hint = "The next start copies their regions again.";
+    const map = new IntentMap(views);
+    if (map.inFlight(0) + map.inFlight(1) > 0) {
+      throw new ReplicaError(
+        "kernel",
+        "Cannot mark the primary clean: a queue that broke left writes unfinished",
+        { hint },
+      );
+    }
+    const blocks = views.counters[replicatorCounters(views) + REPLICATOR_COUNTER.unreadableBlocks];
+    if (blocks > 0) {
+      throw new ReplicaError(
+        "kernel",
+        `Cannot mark the primary clean: ${blocks} blocks of it can't be read, ` +
+          "and the replica keeps what it had of them",
+        { hint: `${hint} The daemon's log names them.` },
+      );
+    }
   }
 
   /** After a drained stop and a flush of the primary. */

@@ -59,6 +59,7 @@ export class KernelDevice {
   #info: DevInfo | undefined;
   #charFd = -1;
   #targetStarted = false;
+  #served = false;
   #queues: QueueGroup | undefined;
   #failures: unknown[] = [];
 
@@ -180,6 +181,7 @@ export class KernelDevice {
       throw error ?? new ReplicaError("closed", "Cannot start the device: its queues have ended");
     });
     await Promise.race([started, ended]);
+    this.#served = true;
   }
 
   /** Takes apart what is there, in order; throws the first failure after the last step. */
@@ -187,7 +189,8 @@ export class KernelDevice {
     this.#target.stopping?.();
     const stopped = this.#stopDevice();
     const stuck = await this.#endQueues(stopped);
-    if (this.#targetStarted) await this.#try(() => this.#target.drain?.());
+    const how = { served: this.#served };
+    if (this.#targetStarted) await this.#try(() => this.#target.drain?.(how));
     if (this.#charFd >= 0) {
       await this.#try(() =>
         Promise.resolve(void check(openLibc().close(this.#charFd), "close it"))

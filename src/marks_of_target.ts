@@ -20,6 +20,8 @@ export class TargetMarks {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #started = Promise.withResolvers<PrimaryMetadata>();
+  #hasStarted = false;
+  #isClosed = false;
   #last: Promise<unknown> = this.#started.promise;
 
   constructor(clock: Clock, log: Log) {
@@ -34,6 +36,7 @@ export class TargetMarks {
     await this.#store(metadata, mode === "forward-full" ? why : "active");
     await hit("start.after-active");
     this.#started.resolve(metadata);
+    this.#hasStarted = true;
   }
 
   modeChanged(before: Mode, mode: Mode): void {
@@ -51,9 +54,16 @@ export class TargetMarks {
     await this.#last;
   }
 
+  /** Nothing more is said; resolves when nothing is being written. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    if (this.#hasStarted) await this.#last;
+  }
+
   /** A crash before this is durable costs a copy that was not necessary, or repeats one. */
   #later(state: "active" | "diverged"): void {
     this.#last = this.#last.then(async () => {
+      if (this.#isClosed) return;
       try {
         await this.#store(await this.#started.promise, state);
       } catch (error) {

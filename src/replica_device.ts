@@ -273,6 +273,13 @@ class ReplicaDevice implements RunningDevice {
           "checkpoint until that is done",
       );
     }
+    const unreadable = this.#replicator("unreadableBlocks");
+    if (unreadable > 0) {
+      messages.push(
+        `${unreadable} blocks of the primary can't be read, the replica has what it had of them: ` +
+          "the log names them, and they are tried again",
+      );
+    }
     const pool = this.#poolReport();
     if (pool.waitingTags > 0) {
       messages.push(

@@ -27,7 +27,6 @@ import { captureWrites } from "./shared/capture_mode.ts";
 import { REPLICATOR_COUNTER, replicatorCounters } from "./shared/counters.ts";
 import type { Doorbells } from "./shared/doorbells.ts";
 import { type SharedLayout, sharedLayout, type SharedViews, sharedViews } from "./shared/layout.ts";
-import { IntentMap } from "./shared/intent_map.ts";
 import { Pool } from "./shared/pool.ts";
 import {
   realTargetSystem,
@@ -265,9 +264,16 @@ export class ReplicaTarget implements Target {
     }
   }
 
-  async drain(): Promise<void> {
+  async drain({ served }: { readonly served: boolean }): Promise<void> {
     const running = this.#needRunning();
     await hit("stop.before-drain");
+    if (!served && this.#state.mode !== "logging") {
+      // There is nothing that the replica must have first: the next start goes on with the copy.
+      running.handle.abandon();
+      await running.handle.ended;
+      this.#stallWatch?.abort();
+      return;
+    }
     running.handle.stop();
     const { drained, error } = await running.handle.ended;
     this.#stallWatch?.abort();
@@ -283,17 +289,7 @@ export class ReplicaTarget implements Target {
         },
       );
     }
-    const gate = new IntentMap(running.views);
-    if (gate.inFlight(0) + gate.inFlight(1) > 0) {
-      // A queue that broke or was abandoned left writes that may be on the primary and in no checkpoint.
-      throw new ReplicaError(
-        "kernel",
-        "Cannot mark the primary clean: a queue left writes unfinished",
-        {
-          hint: "The next start copies the regions that they were for.",
-        },
-      );
-    }
+    running.intents.requireCopied();
     await hit("stop.after-drain");
     await this.#primary.flush();
     await hit("stop.before-clear");
@@ -304,10 +300,10 @@ export class ReplicaTarget implements Target {
     await hit("stop.after-clean");
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
     this.#stallWatch?.abort();
+    await this.#marks.close();
     this.#primary.close();
-    return Promise.resolve();
   }
 
   #loadIntents(views: SharedViews): Promise<TargetIntents> {

@@ -36,8 +36,11 @@ export interface Target {
   queueTarget(queueId: number): QueueTarget;
   /** Called once a stop has begun and requests still come: nothing may stay parked from here on. */
   stopping?(): void;
-  /** The block device is gone and no queue runs: bring everything to rest. Called only after start(). */
-  drain?(): Promise<void>;
+  /**
+   * The block device is gone and no queue runs: bring everything to rest. Called only after start().
+   * `served`: the device was there; else nobody can have written to it.
+   */
+  drain?(how: { readonly served: boolean }): Promise<void>;
   /** Lets go of everything. Called exactly once, whatever happened before. */
   close(): Promise<void>;
 }

@@ -11,7 +11,7 @@
 //    replica has: the primary would be older than its replica in a region that nobody suspects.
 // 2. Memory first, then the page: what the primary's map says is never less than what must be dirty.
 //    A page write that fails leaves more; the page is written again in the next round.
-// 3. A region is gathered when none of its chunks is stale and none is being copied: then every change
+// 3. A region is gathered when none of its chunks is stale, being copied or unreadable: then every change
 //    of it before the snapshot is in the ring before the head. A chunk that becomes stale later belongs
 //    to a change that touched its region - or to a new copy of the whole device, which ends the round
 //    where the staged map would have to tell.
@@ -41,7 +41,6 @@ const TICK_MS = 250;
 const TICK_MS_MIN = 10;
 /** While there is nothing to clear. */
 const IDLE_TICKS = 4;
-const LOCK_RETRY_MS = 5;
 /** Pages whose writers are held back at a time. */
 const BATCH_PAGES = 32;
 
@@ -51,8 +50,8 @@ export interface IntentCleanerOptions {
   readonly place: MapPlace;
   /** Null: what is only staged stays dirty. */
   readonly staged: StagedMap | null;
-  /** What resync reads right now. */
-  readonly copying: () => Iterable<BlockRun>;
+  /** What resync reads right now, or can't read. */
+  readonly unsettled: () => Iterable<BlockRun>;
   readonly clock: Clock;
   /** Wakes every queue. */
   readonly wakeQueues: () => void;
@@ -145,28 +144,6 @@ export class IntentCleaner {
     }
   }
 
-  /**
-   * Names regions `first` to `last` for certain: for what was found to differ although nobody wrote. The
-   * caller has marked their chunks stale before, so that the marks stay until resync has copied them.
-   */
-  async name(first: number, last: number): Promise<void> {
-    const { disk, place, clock } = this.#options;
-    const map = this.#map;
-    for (let page = map.require(first, last); page >= 0; page = map.require(first, last)) {
-      if (!map.tryLock(page)) {
-        await clock.sleep(LOCK_RETRY_MS);
-        continue;
-      }
-      try {
-        map.compose(page);
-        await writeComposedPages(disk, place, { map, pages: [page] });
-        map.complete(page);
-      } finally {
-        this.#unlock([page]);
-      }
-    }
-  }
-
   #begin({ wholeCopy }: Coverage): void {
     const idle = this.#map.dirtyCount() === 0 && this.#unwritten.size === 0;
     if (idle && wholeCopy === 0) return;
@@ -187,19 +164,18 @@ export class IntentCleaner {
     if (mayStage && wholeCopy > 0) this.#gathered.set(staged.lacking(chain));
     else this.#gathered.fill(0);
     this.#map.gatherUntouched(this.#gathered);
-    if (isResyncing) {
-      this.#leaveStale();
-      if (this.#gathered.every((word) => word === 0)) {
-        this.#phase = { name: "resting" };
-        return;
-      }
+    this.#leaveUnsettled(isResyncing);
+    const isIdle = isResyncing || this.#unwritten.size === 0;
+    if (isIdle && this.#gathered.every((word) => word === 0)) {
+      this.#phase = { name: "resting" };
+      return;
     }
     const mark = new RingMark(this.#pool, committedPosition);
     this.#phase = { name: "covering", mark, wholeCopy };
   }
 
-  /** Regions with stale chunks, or chunks that are being copied, stay as they are. */
-  #leaveStale(): void {
+  /** Regions that the ring does not have all of stay as they are. */
+  #leaveUnsettled(isResyncing: boolean): void {
     const stale = this.#stale;
     const regions = new RegionGrid(this.#options.views.layout);
     /** Gives the block from which on others may need to stay: the next region may begin inside it. */
@@ -210,8 +186,9 @@ export class IntentCleaner {
       }
       return regions.firstBlock(last + 1);
     };
-    for (const { first, count } of this.#options.copying()) leave(first, count);
-    for (let chunk = stale.next(0); chunk >= 0;) {
+    for (const { first, count } of this.#options.unsettled()) leave(first, count);
+    // The map of a large device takes long to be looked through for nothing.
+    for (let chunk = isResyncing ? stale.next(0) : -1; chunk >= 0;) {
       const nextBlock = leave(stale.firstBlock(chunk), stale.blocksOf(chunk, 1));
       chunk = stale.next(Math.max(chunk + 1, Math.floor(nextBlock / stale.chunkBlocks)));
     }

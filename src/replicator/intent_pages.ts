@@ -10,6 +10,7 @@ import type { KeptMap } from "../primary/dirty_map.ts";
 import type { Disk } from "../primary/disk.ts";
 import { IntentMap } from "../shared/intent_map.ts";
 import type { SharedViews } from "../shared/layout.ts";
+import { RegionGrid } from "../shared/region_grid.ts";
 
 const LOCK_RETRY_MS = 10;
 /** Far beyond any page write of a queue that is alive. */
@@ -30,7 +31,7 @@ export async function writeComposedPages(
   await disk.flush();
 }
 
-/** What the main room needs to write the map. */
+/** What writing the map takes. */
 export interface IntentWriting {
   readonly views: SharedViews;
   readonly disk: Pick<Disk, "write" | "flush">;
@@ -66,9 +67,22 @@ export async function declareDirty(
   }
 }
 
-/** Makes what is wanted of a page durable. */
-export async function writeWantedPage(writing: IntentWriting, page: number): Promise<void> {
-  await rewrite(writing, [page], () => {});
+/**
+ * Names the regions of these blocks on the primary, for certain. The caller sees to it that the cleaner
+ * leaves them. `onWritten` follows every page: others may wait for the same one, or to write it.
+ */
+export async function nameRegionsOf(
+  writing: IntentWriting,
+  blocks: { readonly firstBlock: number; readonly blocks: number },
+  onWritten: () => void,
+): Promise<void> {
+  const map = new IntentMap(writing.views);
+  const regions = new RegionGrid(writing.views.layout);
+  const first = regions.firstRegion(blocks.firstBlock);
+  const last = regions.lastRegion(blocks.firstBlock + blocks.blocks - 1);
+  for (let page = map.require(first, last); page >= 0; page = map.require(first, last)) {
+    await rewrite(writing, [page], () => {}).finally(onWritten);
+  }
 }
 
 /**

@@ -34,6 +34,7 @@ import { ClaimWatch } from "./claim_watch.ts";
 import { type Collected, Collector, markStale } from "./collector.ts";
 import { Committer } from "./committer.ts";
 import { CutClock } from "./cut_clock.ts";
+import { HistoryEnd } from "./history_end.ts";
 import { LagMeter } from "./lag_meter.ts";
 import type { ReplicatorOptions, ReplicatorState } from "./replicator_options.ts";
 import { Resync } from "./resync.ts";
@@ -53,6 +54,7 @@ export class Replicator {
   readonly #committer: Committer;
   readonly #resync: Resync;
   readonly #history: History;
+  readonly #end: HistoryEnd;
   readonly #stale: StaleMap;
   readonly #lag: LagMeter;
   readonly #cuts: CutClock;
@@ -64,8 +66,6 @@ export class Replicator {
   /** Units to collect before anything may be published; then publishing is due, even of nothing. */
   #floorUnits = 0;
   #publishDue = false;
-  /** An end of the history that is behind; it stays so although the ring's positions come round again. */
-  #passedEnd = -1;
   #nice = 0;
   #publishedPosition: number;
   #committedPosition: number;
@@ -82,6 +82,7 @@ export class Replicator {
     this.#stale = new StaleMap(views);
     const pool = new Pool(views);
     this.#pool = pool;
+    this.#end = new HistoryEnd(views, pool);
     this.#publishedPosition = this.#committedPosition = pool.tail();
     this.#collector = new Collector(views, pool, options.batchBlocks);
     this.#committer = new Committer({
@@ -126,8 +127,8 @@ export class Replicator {
     return this.#mode;
   }
 
-  copying(): Iterable<BlockRun> {
-    return this.#resync.copying();
+  unsettled(): Iterable<BlockRun> {
+    return this.#resync.unsettled();
   }
 
   /** Runs until stop() and everything is on the replica, or abandon(). Rejects only on a bug. */
@@ -137,10 +138,10 @@ export class Replicator {
       this.#observe();
       this.#heedClaim();
       if (this.#mayEnd()) break;
+      this.#resync.readAsideAgain();
       await this.#step();
     }
-    await this.#claim?.stop();
-    await this.#resync.stop();
+    await Promise.all([this.#claim?.stop(), this.#resync.stop()]);
     if (!this.#abandon.signal.aborted && isLive(this.#mode)) this.#enter("stopped");
   }
 
@@ -206,7 +207,7 @@ export class Replicator {
     const end = this.#history.end();
     if (end < 0) {
       await this.#log(-1);
-    } else if (this.#isAhead(end)) {
+    } else if (this.#end.isAhead(end, this.#collector.position)) {
       if (this.#mode === "logging") this.#overflow();
       await this.#log(end);
     } else if (this.#mode === "paused") {
@@ -250,16 +251,9 @@ export class Replicator {
       this.#history.endAt(end);
       return;
     }
-    this.#passedEnd = -1;
+    this.#end.forget();
     this.#floorUnits = this.#pool.distance(this.#collector.position, this.#pool.head());
     this.#publishDue = true;
-  }
-
-  /** Whether the position is one that is still to be collected. */
-  #isAhead(position: number): boolean {
-    const units = this.#pool.distance(this.#collector.position, position);
-    if (units === 0 || units > this.#pool.capacityUnits) this.#passedEnd = position;
-    return this.#passedEnd !== position;
   }
 
   async #wait(timeoutMs: number, idle: boolean): Promise<void> {
@@ -276,7 +270,9 @@ export class Replicator {
     if (!this.#stopping) return false;
     if (this.#mode === "detached") return true;
     const end = this.#history.end();
-    if (end >= 0) return this.#mode === "paused" && !this.#isAhead(end);
+    if (end >= 0) {
+      return this.#mode === "paused" && !this.#end.isAhead(end, this.#collector.position);
+    }
     return this.#pool.usedUnits() === 0 && !this.#publishDue;
   }
 
@@ -310,7 +306,9 @@ export class Replicator {
     this.#cuts.cut();
     const collected = this.#collector.collect(limit);
     if (mayPublish) this.#floorUnits = Math.max(0, this.#floorUnits - collected.units);
-    const publish = mayPublish && this.#floorUnits === 0;
+    // The history may end since it was looked at: what was issued after that makes no prefix.
+    const isPrefix = !this.#end.isBefore(collected.endPosition);
+    const publish = mayPublish && this.#floorUnits === 0 && isPrefix;
     this.#lag.cut();
     const committing = new AbortController();
     const watching = this.#watch(committing.signal);

@@ -25,10 +25,7 @@ export interface ReplicatorOptions {
   readonly views: SharedViews;
   readonly writer: CheckpointWriter;
   readonly journal: CommitJournal;
-  readonly resync: Pick<
-    ResyncOptions,
-    "source" | "allocate" | "concurrency" | "pace" | "onUnreadable"
-  >;
+  readonly resync: Omit<ResyncOptions, "views" | "pool" | "clock" | "wakeQueues" | "onProgress">;
   /** How to look at the claim on the replica while nothing is published; null: nobody else can take it. */
   readonly claim: ClaimWatchOptions | null;
   /** The mode to begin in; in a forward mode the chunks to copy are stale already. */

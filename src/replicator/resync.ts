@@ -10,23 +10,23 @@
 //
 // Invariants:
 // 1. The count of stale chunks falls only when the copy stands in the ring; what can't be placed there
-//    (no room, a failed read) is marked again before that. So nothing leaves the plan unless it is done.
+//    (no room, a failed read) is marked again before that. So nothing leaves the plan unless it is done,
+//    or put aside because the primary can't read it (unreadable_blocks.ts).
 // 2. Nothing here waits while it holds a lock, but for the primary.
 // 3. Copies take no more than half of the pool, writes all of it: a copy that displaced a write would
 //    make another block stale, and resync would not converge under a load that the replica can bear.
 // 4. Memory: `concurrency` buffers of a stretch, taken when resync first runs.
 
-import type { Clock } from "../base/clock.ts";
 import { ReplicaError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import { KiB } from "../base/units.ts";
 import type { ResyncPace } from "../replication/resync_pace.ts";
 import { REPLICATOR_COUNTER as COUNTER, replicatorCounters } from "../shared/counters.ts";
 import { IntervalLock } from "../shared/interval_lock.ts";
-import type { SharedViews } from "../shared/layout.ts";
 import { ENTRY_DATA, ENTRY_ZERO, type Pool } from "../shared/pool.ts";
 import { StaleMap } from "../shared/stale_map.ts";
 import { GuestWatch } from "./guest_watch.ts";
+import { UnreadableBlocks, type UnreadableOptions } from "./unreadable_blocks.ts";
 import { type BlockRun, zeroRuns } from "./zero_runs.ts";
 
 /** Longest stretch that is read at once, for the stale blocks in it. */
@@ -34,28 +34,19 @@ const STRETCH_BYTES = 512 * KiB;
 /** After a lock that was taken, a full pool or a failed read. */
 const RETRY_MS = 5;
 const READ_RETRY_MS = 500;
-/** After so many failed reads of it, a block that the primary can't read keeps what the replica has. */
-const BLOCK_READS = 3;
 
 export interface ResyncSource {
   readInto(offsetBytes: number, into: Uint8Array): Promise<void>;
 }
 
-export interface ResyncOptions {
-  readonly views: SharedViews;
+export interface ResyncOptions extends UnreadableOptions {
   readonly pool: Pool;
-  readonly source: ResyncSource;
-  /** Page-aligned memory that stays reachable. */
-  readonly allocate: (sizeBytes: number) => Uint8Array;
   /** Copies at once. */
   readonly concurrency: number;
   readonly pace: ResyncPace;
-  readonly clock: Clock;
   readonly wakeQueues: () => void;
   /** Something changed that the replicator wants to look at. */
   readonly onProgress: () => void;
-  /** Blocks that the primary can't read: they keep what the replica has. */
-  readonly onUnreadable: (block: number, error: unknown) => void;
 }
 
 /** A stretch of the device that begins and ends with stale blocks. */
@@ -90,8 +81,7 @@ export class Resync {
   #takenChunks = 0;
   #enabled = false;
   #pausedUntilMs = 0;
-  /** How often blocks could not be read that are still to be copied. */
-  readonly #failedReads = new Map<number, number>();
+  readonly #unreadable: UnreadableBlocks;
 
   constructor(options: ResyncOptions) {
     const { views, pool } = options;
@@ -99,6 +89,7 @@ export class Resync {
     this.#stale = new StaleMap(views);
     this.#lock = new IntervalLock(views);
     this.#guest = new GuestWatch(views);
+    this.#unreadable = new UnreadableBlocks(options);
     this.#counters = views.counters.subarray(replicatorCounters(views));
     this.#limitUnits = Math.floor(pool.capacityUnits / 2);
     const units = Math.min(STRETCH_BYTES / pool.unitBytes, Math.floor(pool.capacityUnits / 4));
@@ -130,15 +121,21 @@ export class Resync {
     this.#enabled = false;
   }
 
-  /** The same, and resolves when those under way have ended. */
+  /** The same, and resolves when nothing is under way; what is put aside stays so. */
   async stop(): Promise<void> {
     this.halt();
-    await Promise.all(this.#copies.keys());
+    await Promise.all([this.#unreadable.stop(), ...this.#copies.keys()]);
   }
 
-  /** What is being copied: not stale, and not in the ring yet. */
-  copying(): Iterable<BlockRun> {
-    return this.#copies.values();
+  /** Now and then: looks whether what could not be read can be. */
+  readAsideAgain(): void {
+    this.#unreadable.pump();
+  }
+
+  /** What is not stale, and not in the ring yet: it is being copied, or can't be read. */
+  *unsettled(): Iterable<BlockRun> {
+    yield* this.#copies.values();
+    yield* this.#unreadable.aside();
   }
 
   #begin(stretch: Stretch): void {
@@ -251,16 +248,17 @@ export class Resync {
     const { source, pool } = this.#options;
     try {
       await source.readInto(stretch.firstBlock * pool.unitBytes, bytes);
+      this.#unreadable.wereRead(stretch.firstBlock, stretch.stale);
       return { readable: stretch.stale, failed: [] };
     } catch (error) {
+      if (!(error instanceof ReplicaError)) throw error;
       this.#counters[COUNTER.resyncErrors]++;
-      return await this.#readEach(stretch, bytes, error);
+      return await this.#readEach(stretch, bytes);
     }
   }
 
-  /** What a drive can't read has no content that a replica could miss: it keeps what it has. */
-  async #readEach(stretch: Stretch, bytes: Uint8Array, cause: unknown): Promise<StretchRead> {
-    const { source, pool, onUnreadable } = this.#options;
+  async #readEach(stretch: Stretch, bytes: Uint8Array): Promise<StretchRead> {
+    const { source, pool } = this.#options;
     const unit = pool.unitBytes;
     const readable: BlockRun[] = [];
     const failed: BlockRun[] = [];
@@ -268,15 +266,13 @@ export class Resync {
       const block = stretch.firstBlock + k;
       try {
         await source.readInto(block * unit, bytes.subarray(k * unit, (k + 1) * unit));
-        this.#failedReads.delete(block);
         readable.push({ first: k, count: 1 });
-      } catch {
-        const tries = (this.#failedReads.get(block) ?? 0) + 1;
-        this.#failedReads.set(block, tries);
-        if (tries < BLOCK_READS) failed.push({ first: k, count: 1 });
-        else onUnreadable(block, cause);
+      } catch (error) {
+        if (!(error instanceof ReplicaError)) throw error;
+        if (!await this.#unreadable.failed(block, error)) failed.push({ first: k, count: 1 });
       }
     }
+    this.#unreadable.wereRead(stretch.firstBlock, readable);
     return { readable, failed };
   }
 

@@ -5,7 +5,7 @@
 
 import { invariant } from "../base/assert.ts";
 import { reportOf } from "../base/error_report.ts";
-import { messageOf, ReplicaError } from "../base/errors.ts";
+import { ReplicaError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import { roomLog } from "../base/log.ts";
 import { MiB } from "../base/units.ts";
@@ -37,7 +37,9 @@ import {
 } from "./attach.ts";
 import type { CommitReceipt } from "./committer.ts";
 import { CLAIM_LOOK_MS } from "./claim_watch.ts";
+import { Comparison } from "./comparison.ts";
 import { type Coverage, IntentCleaner } from "./intent_cleaner.ts";
+import { nameRegionsOf } from "./intent_pages.ts";
 import { Replicator } from "./replicator.ts";
 import type { ResyncSource } from "./resync.ts";
 import type {
@@ -77,7 +79,7 @@ export class ReplicatorRoom {
   #staged: StagedMap | null = null;
   readonly #wholeCopies = new WholeCopies();
   #isDamaged = false;
-  #verifying: { abort: AbortController; ended: Promise<unknown> } | null = null;
+  readonly #comparison = new Comparison();
   readonly #areas: RoomMemory[] = [];
 
   constructor(
@@ -187,49 +189,32 @@ export class ReplicatorRoom {
     if (!primary || !store || !replicator || !dirtyMap || this.#abort.signal.aborted) {
       throw new ReplicaError("unavailable", "Cannot compare: replication has not begun");
     }
-    invariant(this.#verifying === null, "the main room asks for one comparison at a time");
-    const abort = new AbortController();
-    // Loaded when it is wanted: its digests come with node's crypto, which takes longer than the rest.
-    const report = import("./verify_run.ts").then(({ runVerify }) =>
-      runVerify({
-        views: this.#views,
-        primary,
-        store,
-        replicator,
-        deviceSizeBytes: this.#options.deviceSizeBytes,
-        bytesPerSecond: this.#options.resyncBytesPerSecond,
-        dirtyMap,
-        clock: this.#system.clock,
-        allocate: (sizeBytes) => this.#system.allocate(sizeBytes),
-        wakeQueues: this.#wakeQueues,
-        repair,
-        signal: abort.signal,
-        onProgress,
-      })
-    );
-    this.#verifying = { abort, ended: report.catch(() => undefined) };
-    try {
-      return await report;
-    } catch (error) {
-      // A request that was under way says "aborted" only; the reason says why.
-      throw abort.signal.reason instanceof ReplicaError ? abort.signal.reason : error;
-    } finally {
-      this.#verifying = null;
-    }
+    return await this.#comparison.run({
+      views: this.#views,
+      primary,
+      store,
+      replicator,
+      deviceSizeBytes: this.#options.deviceSizeBytes,
+      bytesPerSecond: this.#options.resyncBytesPerSecond,
+      dirtyMap,
+      clock: this.#system.clock,
+      allocate: (sizeBytes) => this.#system.allocate(sizeBytes),
+      wakeQueues: this.#wakeQueues,
+      repair,
+      onProgress,
+    });
   }
 
   /** The comparison under way rejects with `reason`, or with `closed`. */
   stopVerify(reason?: ReplicaError): void {
-    this.#verifying?.abort.abort(reason);
+    this.#comparison.stop(reason);
   }
 
   /** No queue captures any more: drain the pool, then end run(). */
   stop(): void {
-    const verifying = this.#verifying;
     this.stopVerify(stopsError());
     // What it marks for repair is still copied, so it must not come after the last checkpoint.
-    if (verifying) void verifying.ended.then(() => this.#replicator?.stop());
-    else this.#replicator?.stop();
+    void this.#comparison.ended.then(() => this.#replicator?.stop());
   }
 
   /** Give up at once, whatever the replica does. */
@@ -251,7 +236,7 @@ export class ReplicatorRoom {
 
   async close(): Promise<void> {
     this.stopVerify(stopsError());
-    await this.#verifying?.ended;
+    await this.#comparison.ended;
     this.#areas.forEach((area) => area.release());
     this.#writer?.close();
     // A start that failed commits no more.
@@ -315,7 +300,7 @@ export class ReplicatorRoom {
       disk: primary.disk,
       place,
       staged: this.#staged,
-      copying: () => this.#replicator?.copying() ?? [],
+      unsettled: () => this.#replicator?.unsettled() ?? [],
       clock: this.#system.clock,
       generationMs: this.#options.intentGenerationMs,
       wakeQueues: this.#wakeQueues,
@@ -360,11 +345,14 @@ export class ReplicatorRoom {
         allocate: (sizeBytes) => this.#allocate(sizeBytes),
         concurrency: resyncConcurrency,
         pace: new ResyncPace(resyncBytesPerSecond),
-        onUnreadable: (block, error) =>
+        nameRegion: (firstBlock) => this.#nameRegion(firstBlock),
+        onUnreadable: (block, { message: error }) =>
           this.#log.error("Cannot read a block of the primary, the replica keeps what it has", {
             block,
-            error: messageOf(error),
+            error,
           }),
+        onReadable: (blocks) =>
+          this.#log.info("Blocks of the primary can be read again, and are copied", { blocks }),
       },
       claim: {
         requireHeld: (how) => claim.requireHeld(how),
@@ -385,6 +373,13 @@ export class ReplicatorRoom {
         this.#events.onNews({ state, mode, error: error && reportOf(error) });
       },
     });
+  }
+
+  async #nameRegion(firstBlock: number): Promise<void> {
+    const [primary, place] = [this.#primary, this.#dirtyMap];
+    invariant(primary !== null && place !== null, "a room that replicates is open");
+    const writing = { views: this.#views, disk: primary.disk, place, clock: this.#system.clock };
+    await nameRegionsOf(writing, { firstBlock, blocks: 1 }, this.#wakeQueues);
   }
 
   #allocate(sizeBytes: number): Uint8Array {

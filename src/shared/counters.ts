@@ -61,6 +61,8 @@ export const REPLICATOR_COUNTER = {
   /** When the resync under way began, milliseconds since the epoch, and resyncedBytes then; 0: none. */
   resyncSinceMs: 15,
   resyncFromBytes: 16,
+  /** Blocks of the primary that can't be read: the replica keeps what it had of them. */
+  unreadableBlocks: 17,
 } as const;
 
 /** Names among the counters that tell of the moment: their growth means nothing. */
@@ -73,6 +75,7 @@ export const GAUGES: ReadonlySet<string> = new Set<
   "oldestPendingMs",
   "resyncSinceMs",
   "resyncFromBytes",
+  "unreadableBlocks",
   "dirtyRegions",
 ]);
 

@@ -133,7 +133,7 @@ async function runUntilLogging(primary: string, uri: string) {
     assert(views !== null);
     const row = replicatorCounters(views);
     const resyncedBytes = views.counters[row + REPLICATOR_COUNTER.resyncedBytes];
-    await target.drain();
+    await target.drain({ served: true });
     return { tookMs, resyncedBytes, layout: views.layout };
   } finally {
     await target.close();

@@ -136,7 +136,7 @@ export class SimDaemon {
   /** No queue is busy any more: drain, mark, close. */
   async finish(): Promise<void> {
     try {
-      await this.#target?.drain();
+      await this.#target?.drain({ served: true });
     } finally {
       await this.#target?.close();
     }

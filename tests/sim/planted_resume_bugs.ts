@@ -72,7 +72,7 @@ class SegmentNotAdvanced extends ResumeBug {
 /** A region is staged while a copy of its last chunk is under way. */
 class CopyForgotten extends ResumeBug {
   override patch(): () => void {
-    return replace(Replicator.prototype, { copying: () => [] });
+    return replace(Replicator.prototype, { unsettled: () => [] });
   }
 }
 

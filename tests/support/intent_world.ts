@@ -135,7 +135,7 @@ export class IntentWorld {
       disk: this.disk,
       place,
       staged: null,
-      copying: () => [],
+      unsettled: () => [],
       clock: this.#clock,
       wakeQueues: () => this.#doorbells.ringAll(),
       onTrouble: () => {},

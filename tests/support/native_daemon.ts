@@ -131,7 +131,7 @@ export class NativeDaemon {
   async stop(): Promise<void> {
     this.#target.stopping();
     try {
-      await this.#target.drain();
+      await this.#target.drain({ served: true });
     } finally {
       await this.#target.close();
     }

@@ -23,6 +23,7 @@ import {
   type SharedViews,
   sharedViews,
 } from "../../src/shared/layout.ts";
+import { READABLE } from "./readable.ts";
 import { assert } from "./assert.ts";
 
 export const UNIT = 4 * KiB;
@@ -154,9 +155,6 @@ export class VerifyWorld {
     await markForRepair({
       views: this.views,
       disk: {
-        name: "the dirty map",
-        sizeBytes: 0,
-        read: () => Promise.reject(new Error("nothing is read")),
         write: () => this.#writeMap(),
         flush: () => Promise.resolve(),
       },
@@ -208,7 +206,7 @@ export class VerifyWorld {
         allocate: (sizeBytes) => new Uint8Array(sizeBytes),
         concurrency: 1,
         pace: new ResyncPace(null),
-        onUnreadable() {},
+        ...READABLE,
       },
       mode: "logging",
       bell: new ReplicatorBell(views),

@@ -3,6 +3,11 @@
 
 import { assert, assertEquals, assertRejects } from "../support/assert.ts";
 import { CliWorld } from "../support/cli_context.ts";
+import { armFailpoints } from "../../src/base/failpoints.ts";
+import { BlockDevice } from "../../src/primary/block_device.ts";
+import { PrimaryMetadata } from "../../src/primary/metadata.ts";
+import { REPLICATOR_COUNTER, replicatorCounters } from "../../src/shared/counters.ts";
+import { IntentMap } from "../../src/shared/intent_map.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { ReplicaError } from "../../src/base/errors.ts";
 import { KiB, MiB } from "../../src/base/units.ts";
@@ -17,6 +22,7 @@ class Started implements AsyncDisposable {
   readonly world = new CliWorld();
   readonly data = new Uint8Array(DATA_BYTES);
   replica = "";
+  #uuid = "";
   #target: ReplicaTarget | null = null;
 
   get target(): ReplicaTarget {
@@ -24,7 +30,7 @@ class Started implements AsyncDisposable {
     return this.#target;
   }
 
-  async start(): Promise<void> {
+  async start(wishes: { resyncRate?: number } = {}): Promise<void> {
     const { world, data } = this;
     const path = `${world.directory}/primary`;
     for (let at = 0; at < data.length; at += 64 * KiB) {
@@ -37,8 +43,13 @@ class Started implements AsyncDisposable {
       ...["format", "-f", path, "--replica", root, "--json", "--device-size", String(DEVICE_BYTES)],
       ...["--log-level", "error"],
     );
-    const { uuid } = JSON.parse(formatted.stdout);
-    this.replica = `${world.directory}/replica/${uuid}`;
+    this.#uuid = JSON.parse(formatted.stdout).uuid;
+    this.replica = `${world.directory}/replica/${this.#uuid}`;
+    await this.startAgain(wishes);
+  }
+
+  /** On the same primary, after the last target was closed. */
+  async startAgain(wishes: { resyncRate?: number } = {}): Promise<void> {
     const config = deviceConfig({
       number: -1,
       queues: 1,
@@ -49,18 +60,32 @@ class Started implements AsyncDisposable {
       log: { level: "error", format: "text", file: null },
       target: {
         type: "io-replica",
-        path,
+        path: `${this.world.directory}/primary`,
         bufferedIo: true,
-        replicaUri: `${root}/${uuid}`,
+        replicaUri: `file://${this.replica}`,
         s3: {},
-        uuid,
+        uuid: this.#uuid,
         poolBytes: 32 * MiB,
+        ...wishes,
       },
     });
     assert(config.target.type === "io-replica");
     const signal = new AbortController().signal;
     this.#target = await ReplicaTarget.open(config, config.target, { signal });
     await this.#target.start({ deviceId: 0, queues: 1, depth: 1, doorbellFds: [] });
+  }
+
+  /** What the superblock says of the primary, which nobody has open. */
+  async primaryState(): Promise<string> {
+    const disk = await BlockDevice.open(`${this.world.directory}/primary`, {
+      access: "read",
+      buffered: true,
+    });
+    try {
+      return (await PrimaryMetadata.load(disk)).superblock.state;
+    } finally {
+      disk.close();
+    }
   }
 
   /** The whole device is copied. */
@@ -93,8 +118,14 @@ class Started implements AsyncDisposable {
     assertEquals(found, 1, `block ${block} is in one segment`);
   }
 
+  async close(): Promise<void> {
+    const target = this.#target;
+    this.#target = null;
+    await target?.close();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#target?.close();
+    await this.close();
     this.world[Symbol.dispose]();
   }
 }
@@ -111,7 +142,7 @@ Deno.test("a comparison through the worker finds and repairs what a store change
   assertEquals((await started.verify()).differing, differing);
   assertEquals((await started.verify({ repair: true })).differing, differing);
   assertEquals((await started.verify()).differing, []);
-  await started.target.drain();
+  await started.target.drain({ served: true });
 });
 
 Deno.test("orders change the mode through the worker, and say when they are carried out", async () => {
@@ -126,7 +157,7 @@ Deno.test("orders change the mode through the worker, and say when they are carr
   assertEquals(await started.target.order("resync-all"), "forward-full");
   await started.logging();
   assertEquals((await started.verify()).differing, []);
-  await started.target.drain();
+  await started.target.drain({ served: true });
   await assertRejects(() => started.target.order("pause"), ReplicaError, "replication has ended");
 });
 
@@ -140,6 +171,64 @@ Deno.test("a comparison ends when nobody waits for it, and when the device stops
   leaving.abort();
   await assertRejects(() => left, ReplicaError, "it was stopped");
   const stopped = assertRejects(() => started.verify(), ReplicaError, "the device stops");
-  await started.target.drain();
+  await started.target.drain({ served: true });
   await stopped;
+});
+
+Deno.test("a start that fails once the replica is attached ends at once, and is not a clean stop", async () => {
+  await using started = new Started();
+  armFailpoints((name) => {
+    if (name !== "start.before-active") return;
+    return Promise.reject(new ReplicaError("kernel", "Cannot write the superblock"));
+  });
+  try {
+    await assertRejects(() => started.start(), ReplicaError, "Cannot write the superblock");
+  } finally {
+    armFailpoints(null);
+  }
+  await started.target.drain({ served: false });
+  await started.close();
+  assertEquals(await started.primaryState(), "formatted");
+  await started.startAgain();
+  await started.logging();
+  await started.target.drain({ served: true });
+});
+
+Deno.test("a device that never served does not wait for the copy that it began", async () => {
+  await using started = new Started();
+  await started.start({ resyncRate: 128 * KiB });
+  const sinceMs = performance.now();
+  await started.target.drain({ served: false });
+  assert(performance.now() - sinceMs < 20_000, "the whole copy would take a minute");
+  await started.close();
+  assertEquals(await started.primaryState(), "formatted");
+  await started.startAgain();
+  await started.logging();
+  assertEquals((await started.verify()).differing, []);
+  await started.target.drain({ served: false });
+  await started.close();
+  assertEquals(await started.primaryState(), "clean", "with everything on the replica it is");
+});
+
+Deno.test("a stop is not clean while blocks of the primary can't be read, or a queue left writes", async () => {
+  await using started = new Started();
+  await started.start();
+  await started.logging();
+  const { views } = started.target;
+  assert(views !== null);
+  const column = replicatorCounters(views) + REPLICATOR_COUNTER.unreadableBlocks;
+  views.counters[column] = 3;
+  const map = new IntentMap(views);
+  const parity = map.enter(0);
+  const drain = () => started.target.drain({ served: true });
+  await assertRejects(drain, ReplicaError, "a queue that broke left writes unfinished");
+  map.leave(0, parity);
+  await assertRejects(drain, ReplicaError, "3 blocks of it can't be read");
+  await started.close();
+  assertEquals(await started.primaryState(), "active");
+  await started.startAgain();
+  await started.logging();
+  await started.target.drain({ served: true });
+  await started.close();
+  assertEquals(await started.primaryState(), "clean");
 });

@@ -1,6 +1,7 @@
 // The real Replicator and HyperfileWriter under the limits of a device, without a primary: the flush
 // log's write per checkpoint is left out. Callers: the probes that measure natively.
 
+import { READABLE } from "../../tests/support/readable.ts";
 import { setThreadNice } from "../../ffi/libc.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
@@ -44,7 +45,7 @@ export async function openReplicator(
       allocate: (sizeBytes) => new Uint8Array(sizeBytes),
       concurrency: 1,
       pace: new ResyncPace(null),
-      onUnreadable() {},
+      ...READABLE,
     },
     mode: "logging",
     wakeQueues: options.wakeQueues,

@@ -40,7 +40,7 @@ async function resyncing() {
     disk: { write: () => Promise.resolve(), flush: () => Promise.resolve() },
     place: PLACE,
     staged: await load(),
-    copying: () => copying,
+    unsettled: () => copying,
     clock,
     wakeQueues: () => {},
     onTrouble: () => {},

@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "../../support/assert.ts";
+import { READABLE } from "../../support/readable.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { systemClock } from "../../../src/base/clock.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
@@ -79,7 +80,7 @@ function newDevice(
       allocate: (sizeBytes) => new Uint8Array(sizeBytes),
       concurrency: 1,
       pace: new ResyncPace(null),
-      onUnreadable() {},
+      ...READABLE,
     },
     mode: "logging",
     limits: { maxAgeMs: 30, targetBytes: 16 * UNIT, flushIntervalMs: 10 },

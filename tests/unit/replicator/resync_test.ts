@@ -1,159 +1,12 @@
-// The real Replicator, ring, capture and resync over a primary and a replica in memory.
-
 import { assert, assertEquals } from "../../support/assert.ts";
+import { withPreemption } from "../../support/preemption.ts";
+import { BLOCKS, newResyncDevice, UNIT, until } from "../../support/resync_device.ts";
 import { systemClock } from "../../../src/base/clock.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
-import type { CheckpointBatch } from "../../../src/format/checkpoint_batch.ts";
 import { lagReport } from "../../../src/control/replica_report.ts";
-import { Capture } from "../../../src/queue/capture.ts";
-import { ResyncPace } from "../../../src/replication/resync_pace.ts";
-import type { CommitReceipt } from "../../../src/replicator/committer.ts";
-import { Replicator } from "../../../src/replicator/replicator.ts";
-import type { ResyncSource } from "../../../src/replicator/resync.ts";
-import type { ReplicatorEvent } from "../../../src/replicator/replicator_options.ts";
-import { ReplicatorBell, ringIfAsleep } from "../../../src/shared/bell.ts";
-import { QUEUE_COUNTER, queueCounters } from "../../../src/shared/counters.ts";
-import { History } from "../../../src/shared/history.ts";
-import { IntervalLock } from "../../../src/shared/interval_lock.ts";
-import {
-  allocateShared,
-  sharedLayout,
-  type SharedViews,
-  sharedViews,
-} from "../../../src/shared/layout.ts";
-import { Pool } from "../../../src/shared/pool.ts";
-import { StaleMap } from "../../../src/shared/stale_map.ts";
-
-const UNIT = 4096;
-const BLOCKS = 256;
-
-class MemoryReplica {
-  readonly image = new Uint8Array(BLOCKS);
-  readonly published: Uint8Array[] = [];
-  stagedCommits = 0;
-  failure: ReplicaError | null = null;
-  gate: Promise<void> = Promise.resolve();
-
-  async commit(batch: CheckpointBatch, publish: boolean): Promise<CommitReceipt> {
-    await this.gate;
-    await systemClock.sleep(1);
-    if (this.failure) throw this.failure;
-    for (const { startBlock, blockCount } of batch.zeroRanges) {
-      this.image.fill(0, startBlock, startBlock + blockCount);
-    }
-    for (let i = 0; i < batch.blockCount; i++) {
-      this.image[batch.blockIndex(i)] = batch.blockBytes(i)[0];
-    }
-    if (publish) this.published.push(this.image.slice());
-    else this.stagedCommits++;
-    return { cno: this.published.length, segmentBytes: 1, putCount: 2 };
-  }
-}
-
-interface ReplicatorParts {
-  readonly views: SharedViews;
-  readonly mode: "logging" | "forward-part";
-  readonly replica: MemoryReplica;
-  readonly readInto: ResyncSource["readInto"];
-  readonly events: ReplicatorEvent[];
-  readonly skipped: number[];
-}
-
-function makeReplicator({ views, mode, replica, readInto, events, skipped }: ReplicatorParts) {
-  return new Replicator({
-    claim: null,
-    views,
-    writer: replica,
-    journal: { recordCommit: () => Promise.resolve() },
-    resync: {
-      source: { readInto },
-      allocate: (sizeBytes) => new Uint8Array(sizeBytes),
-      concurrency: 2,
-      pace: new ResyncPace(null),
-      onUnreadable: (block) => skipped.push(block),
-    },
-    mode,
-    bell: new ReplicatorBell(views),
-    clock: systemClock,
-    random: () => 0,
-    limits: { maxAgeMs: 10, targetBytes: 16 * UNIT, flushIntervalMs: 10 },
-    batchBlocks: 32,
-    wakeQueues() {},
-    setNice() {},
-    onEvent: (event) => events.push(event),
-  });
-}
-
-function newDevice(mode: "logging" | "forward-part" = "logging") {
-  const layout = sharedLayout({
-    queues: 1,
-    depth: 1,
-    ioBufBytes: 2 * UNIT,
-    unitBytes: UNIT,
-    poolBytes: 64 * UNIT,
-    regionBytes: 16 * UNIT,
-    deviceSizeBytes: BLOCKS * UNIT,
-  });
-  const views = sharedViews(allocateShared(layout), layout);
-  const primary = new Uint8Array(BLOCKS);
-  const replica = new MemoryReplica();
-  const unreadable = new Set<number>();
-  const stale = new StaleMap(views);
-  const capture = new Capture(views, 0, false);
-  const lock = new IntervalLock(views);
-  const history = new History(views);
-  async function readInto(offsetBytes: number, into: Uint8Array): Promise<void> {
-    await systemClock.sleep(1);
-    for (let k = 0; k < into.length / UNIT; k++) {
-      const block = offsetBytes / UNIT + k;
-      if (unreadable.has(block)) throw new ReplicaError("kernel", `Cannot read block ${block}`);
-      into.fill(primary[block], k * UNIT, (k + 1) * UNIT);
-    }
-  }
-  const events: ReplicatorEvent[] = [];
-  const skipped: number[] = [];
-  const newReplicator = () => makeReplicator({ views, mode, replica, readInto, events, skipped });
-
-  /** As a queue does it; false while a copy holds the block. */
-  function write(block: number, value: number): boolean {
-    if (!lock.tryLock(block, 1)) return false;
-    primary[block] = value;
-    views.memory.fill(value, layout.tagBuffersOffset, layout.tagBuffersOffset + UNIT);
-    capture.fromBuffer(0, block, 1);
-    const entries = capture.place(0);
-    assert(entries >= 0, "resync never makes a write wait");
-    views.counters[queueCounters(0) + QUEUE_COUNTER.captured] += entries;
-    lock.unlock(block, 1);
-    ringIfAsleep(views.words);
-    return true;
-  }
-
-  const pool = new Pool(views);
-  return {
-    views,
-    pool,
-    primary,
-    replica,
-    events,
-    stale,
-    history,
-    unreadable,
-    skipped,
-    newReplicator,
-    write,
-  };
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  const sinceMs = performance.now();
-  while (!condition()) {
-    assert(performance.now() - sinceMs < 10_000, "it takes too long");
-    await systemClock.sleep(2);
-  }
-}
 
 Deno.test("a full pool costs no write, and ends with an equal replica", async () => {
-  const device = newDevice();
+  const device = newResyncDevice();
   const open = Promise.withResolvers<void>();
   device.replica.gate = open.promise;
   const replicator = device.newReplicator();
@@ -180,7 +33,7 @@ Deno.test("a full pool costs no write, and ends with an equal replica", async ()
 });
 
 Deno.test("the lag is that of the published state, through a resync and after it", async () => {
-  const device = newDevice();
+  const device = newResyncDevice();
   const lag = () => lagReport(device.views, device.pool.usedUnits() * UNIT, systemClock.wallMs());
   const open = Promise.withResolvers<void>();
   device.replica.gate = open.promise;
@@ -210,7 +63,7 @@ Deno.test("the lag is that of the published state, through a resync and after it
 });
 
 Deno.test("every published image is one that the primary had, while it is written and resynced", async () => {
-  const device = newDevice();
+  const device = newResyncDevice();
   const replicator = device.newReplicator();
   const running = replicator.run();
   // A write's value is its number: an image is a prefix when its values are the newest up to some number.
@@ -233,7 +86,7 @@ Deno.test("every published image is one that the primary had, while it is writte
 });
 
 Deno.test("a start in forward part copies what is stale, and publishes once it is done", async () => {
-  const device = newDevice("forward-part");
+  const device = newResyncDevice("forward-part");
   device.primary.fill(5, 20, 90);
   device.primary.fill(6, 200, 256);
   device.stale.mark(0, BLOCKS);
@@ -248,7 +101,7 @@ Deno.test("a start in forward part copies what is stale, and publishes once it i
 });
 
 Deno.test("paused, writes only mark their chunks; resuming copies them", async () => {
-  const device = newDevice();
+  const device = newResyncDevice();
   const replicator = device.newReplicator();
   const running = replicator.run();
   device.write(1, 1);
@@ -269,7 +122,7 @@ Deno.test("paused, writes only mark their chunks; resuming copies them", async (
 });
 
 Deno.test("stopped while paused, the replicator says that not all is on the replica", async () => {
-  const device = newDevice();
+  const device = newResyncDevice();
   const replicator = device.newReplicator();
   const running = replicator.run();
   replicator.pause();
@@ -280,24 +133,8 @@ Deno.test("stopped while paused, the replicator says that not all is on the repl
   assert(device.stale.count() > 0);
 });
 
-Deno.test("blocks that the primary cannot read are passed over, all others are copied", async () => {
-  const device = newDevice("forward-part");
-  device.primary.fill(9);
-  device.unreadable.add(40).add(41);
-  device.stale.mark(0, BLOCKS);
-  const replicator = device.newReplicator();
-  const running = replicator.run();
-  await until(() => replicator.mode === "logging");
-  const expected = device.primary.slice();
-  expected.fill(0, 40, 42);
-  assertEquals(device.replica.image, expected);
-  assertEquals(device.skipped.toSorted(), [40, 41], "each is given up once");
-  replicator.stop();
-  await running;
-});
-
 Deno.test("detached, everything that did not get to the replica is stale", async () => {
-  const device = newDevice();
+  const device = newResyncDevice();
   device.replica.failure = new ReplicaError("fenced", "Cannot commit: foreign writer");
   const replicator = device.newReplicator();
   const running = replicator.run();
@@ -308,4 +145,52 @@ Deno.test("detached, everything that did not get to the replica is stale", async
   assertEquals(device.pool.usedUnits(), 0);
   replicator.stop();
   await running;
+});
+
+/** Of the writes of 1, 2 and 3 to the blocks of these numbers. */
+function isPrefix(image: Uint8Array): boolean {
+  const [one, two, three] = [1, 2, 3].map((block) => image[block] === block);
+  return (!two || one) && (!three || two);
+}
+
+/**
+ * Publishes a write, and before the replicator's atomic operation of this number a queue has one that it
+ * can't capture, and then one that it can. False: it was all published before that.
+ */
+async function publishPreempted(at: number): Promise<boolean> {
+  const device = newResyncDevice();
+  const { replica, history } = device;
+  const replicator = device.newReplicator();
+  const running = replicator.run();
+  const meanwhile = () => {
+    device.primary[2] = 2;
+    device.stale.mark(2, 1);
+    history.endAtHead();
+    device.write(3, 3);
+  };
+  let operation = -1;
+  let isPreempted = false;
+  const hook = () => {
+    if (operation < 0 || isPreempted || replica.published.length > 0 || operation++ !== at) return;
+    isPreempted = true;
+    meanwhile();
+  };
+  await withPreemption(hook, async () => {
+    device.write(1, 1);
+    operation = 0;
+    await until(() => replica.published.length > 0);
+  });
+  if (!isPreempted) meanwhile();
+  await until(() => replicator.mode === "logging" && history.isWhole());
+  replicator.stop();
+  await running;
+  assert(replica.published.every(isPrefix), `preempted before operation ${at}`);
+  assertEquals(replica.published.at(-1), device.primary);
+  return isPreempted;
+}
+
+Deno.test("what was issued behind an end of the history is not published, at whatever moment it ends", async () => {
+  let at = 0;
+  while (await publishPreempted(at)) at++;
+  assert(at > 20);
 });

@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "../../support/assert.ts";
+import { atEveryOperation } from "../../support/preemption.ts";
 import { allocateShared, sharedLayout, sharedViews, WORD } from "../../../src/shared/layout.ts";
 import { ENTRY_DATA, ENTRY_EMPTY, ENTRY_ZERO, Pool } from "../../../src/shared/pool.ts";
 
@@ -30,6 +31,22 @@ Deno.test("Pool.reserve() gives all of the capacity and not a unit more", () => 
   pool.release(pool.advance(0, 5));
   assert(pool.reserve(5));
   assertEquals(pool.reservedAt, 8);
+});
+
+Deno.test("Pool.reserve() is not refused for a head that others have moved on from, at whatever moment", async () => {
+  const operations = await atEveryOperation(() => ({ pool: smallPool().pool, isGiven: false }), {
+    body(world) {
+      world.isGiven = world.pool.reserve(1);
+    },
+    meanwhile({ pool }) {
+      for (let n = 0; n < 3; n++) {
+        assert(pool.reserve(4));
+        pool.release(pool.head());
+      }
+    },
+    check: ({ isGiven }, operation) => assert(isGiven, `preempted before operation ${operation}`),
+  });
+  assert(operations > 2);
 });
 
 Deno.test("Pool hands an entry over with its blocks, across the end of the ring", () => {
