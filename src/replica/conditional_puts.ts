@@ -13,6 +13,7 @@ const REFUSES = { ...UNSAFE, refuses: true } as const;
 const ATTEMPTS = 3;
 const FIRST = new TextEncoder().encode("conditional write probe: first\n");
 const SECOND = new TextEncoder().encode("conditional write probe: second\n");
+const THIRD = new TextEncoder().encode("conditional write probe: third, in parts\n");
 
 /**
  * Throws a usage error unless `store` honours both conditions. Writes and removes one small object
@@ -60,7 +61,7 @@ function isUnsafe({ kind, context }: ReplicaError): boolean {
 async function probeOnce(store: ObjectStore, options: RequestOptions): Promise<void> {
   const key = `probe-${crypto.randomUUID()}`;
   try {
-    await putFourTimes(store, key, options.signal);
+    await putEachWay(store, key, options.signal);
   } catch (error) {
     // What went wrong before matters more than the probe that may stay behind.
     await Promise.allSettled([store.delete(key, options)]);
@@ -69,18 +70,26 @@ async function probeOnce(store: ObjectStore, options: RequestOptions): Promise<v
   await store.delete(key, options);
 }
 
-async function putFourTimes(
+/** Both conditions, for each of the two ways that a body can go. */
+async function putEachWay(
   store: ObjectStore,
   key: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const absent = { signal, condition: { absent: true } } as const;
-  const etag = etagOf(store, await store.put(key, [FIRST], absent));
-  expectRefusal(store, "If-None-Match", await store.put(key, [SECOND], absent));
   const wrong = { signal, condition: { etag: '"00000000000000000000000000000000"' } };
-  expectRefusal(store, "If-Match", await store.put(key, [SECOND], wrong));
-  const second = etagOf(store, await store.put(key, [SECOND], { signal, condition: { etag } }));
-  if (second === etag) throw ignored(store, "ETag");
+  let etag = etagOf(store, await store.put(key, [FIRST], absent));
+  for (const inParts of [false, true]) {
+    const where = inParts ? " on CompleteMultipartUpload" : "";
+    const refused = { absent: `If-None-Match${where}`, wrong: `If-Match${where}` };
+    const body = [inParts ? THIRD : SECOND];
+    expectRefusal(store, refused.absent, await store.put(key, body, { ...absent, inParts }));
+    expectRefusal(store, refused.wrong, await store.put(key, body, { ...wrong, inParts }));
+    const right = { signal, condition: { etag }, inParts };
+    const next = etagOf(store, await store.put(key, body, right));
+    if (next === etag) throw ignored(store, "ETag");
+    etag = next;
+  }
 }
 
 function etagOf(store: ObjectStore, result: PutResult): string {

@@ -30,6 +30,7 @@ import type {
   PutCondition,
   PutResult,
   RequestOptions,
+  StorePutOptions,
 } from "./object_store.ts";
 import { closedError, storeUnavailable } from "./store_error.ts";
 
@@ -133,7 +134,7 @@ export class FileStore implements ObjectStore {
   put(
     key: string,
     chunks: readonly Uint8Array[],
-    options: RequestOptions & { condition?: PutCondition } = {},
+    options: StorePutOptions = {},
   ): Promise<PutResult> {
     const { condition, signal } = options;
     return this.#call("write", key, signal, async () => {

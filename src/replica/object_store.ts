@@ -53,6 +53,12 @@ export interface RequestOptions {
   readonly signal?: AbortSignal;
 }
 
+export interface StorePutOptions extends RequestOptions {
+  readonly condition?: PutCondition;
+  /** Send even a small body as large ones are sent, where those go another way: to try that way out. */
+  readonly inParts?: boolean;
+}
+
 export interface ObjectStore {
   /** The root's URI, for messages: never holds credentials. */
   readonly uri: string;
@@ -67,7 +73,7 @@ export interface ObjectStore {
   put(
     key: string,
     chunks: readonly Uint8Array[],
-    options?: RequestOptions & { condition?: PutCondition },
+    options?: StorePutOptions,
   ): Promise<PutResult>;
   /** Every object of the root in ascending order of keys (by UTF-8 bytes). */
   list(options?: RequestOptions & { startAfter?: string }): AsyncIterable<ObjectInfo>;

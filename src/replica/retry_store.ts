@@ -20,9 +20,9 @@ import type {
   ObjectHead,
   ObjectInfo,
   ObjectStore,
-  PutCondition,
   PutResult,
   RequestOptions,
+  StorePutOptions,
 } from "./object_store.ts";
 import { closedError, mayHaveTakenEffect, needsOperator, retryAfterMs } from "./store_error.ts";
 
@@ -135,7 +135,7 @@ export class RetryStore implements ObjectStore {
   put(
     key: string,
     chunks: readonly Uint8Array[],
-    options: RequestOptions & { condition?: PutCondition } = {},
+    options: StorePutOptions = {},
   ): Promise<PutResult> {
     const repeatable = options.condition === undefined;
     const call: Call = { verb: "put", key, signal: options.signal, repeatable };

@@ -31,6 +31,7 @@ import type {
   PutCondition,
   PutResult,
   RequestOptions,
+  StorePutOptions,
 } from "./object_store.ts";
 import { PartBuffers } from "./part_buffers.ts";
 import type { DatedMetadata } from "./s3_client.ts";
@@ -176,14 +177,14 @@ export class S3Store implements ObjectStore {
   async put(
     key: string,
     chunks: readonly Uint8Array[],
-    options: RequestOptions & { condition?: PutCondition } = {},
+    options: StorePutOptions = {},
   ): Promise<PutResult> {
-    const { condition, signal } = options;
+    const { condition, signal, inParts } = options;
     this.#check(key, signal);
     const sizeBytes = totalBytes(chunks);
     const connection = this.#connection;
     const buffers = this.#buffers;
-    if (sizeBytes > this.#partBytes) {
+    if (sizeBytes > this.#partBytes || inParts) {
       const partBytes = this.#partBytes;
       // Before the first upload of ours, not beside it: servers exist that misstate the age of uploads.
       this.#cleaning ??= endForgottenUploads(connection).catch(ignore);

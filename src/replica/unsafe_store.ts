@@ -1,6 +1,6 @@
 // A store without working conditions, for operators who accept that: a condition is looked up before
-// the put instead of being part of it. One writer alone is as safe as ever; of two that put in the same
-// moment one may overwrite the other.
+// the put instead of being part of it. Of two writers that put in the same moment one may overwrite the
+// other; and of one alone, a put that was given up and arrives late may overwrite what came after it.
 // Callers: the replicator's room and format, with --accept-unsafe-store only.
 
 import type {
@@ -9,9 +9,9 @@ import type {
   ObjectHead,
   ObjectInfo,
   ObjectStore,
-  PutCondition,
   PutResult,
   RequestOptions,
+  StorePutOptions,
 } from "./object_store.ts";
 
 export class UnsafeStore implements ObjectStore {
@@ -36,15 +36,15 @@ export class UnsafeStore implements ObjectStore {
   async put(
     key: string,
     chunks: readonly Uint8Array[],
-    options: RequestOptions & { condition?: PutCondition } = {},
+    options: StorePutOptions = {},
   ): Promise<PutResult> {
-    const { condition, signal } = options;
+    const { condition, ...others } = options;
     if (condition !== undefined) {
-      const head = await this.#store.head(key, { signal });
+      const head = await this.#store.head(key, { signal: others.signal });
       const holds = "absent" in condition ? head === null : head?.etag === condition.etag;
       if (!holds) return { stored: false };
     }
-    return await this.#store.put(key, chunks, { signal });
+    return await this.#store.put(key, chunks, others);
   }
 
   list(options?: RequestOptions & { startAfter?: string }): AsyncIterable<ObjectInfo> {

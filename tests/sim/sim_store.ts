@@ -13,9 +13,9 @@ import type {
   ObjectHead,
   ObjectInfo,
   ObjectStore,
-  PutCondition,
   PutResult,
   RequestOptions,
+  StorePutOptions,
 } from "../../src/replica/object_store.ts";
 import { ChunkReader, totalBytes } from "../../src/replica/gather.ts";
 import { closedError, storeUnavailable } from "../../src/replica/store_error.ts";
@@ -159,7 +159,7 @@ class SimClient implements ObjectStore {
   put(
     key: string,
     chunks: readonly Uint8Array[],
-    options: RequestOptions & { condition?: PutCondition } = {},
+    options: StorePutOptions = {},
   ): Promise<PutResult> {
     const { objects, options: { timeline: now, onPut, trace } } = this.#service;
     const { condition, signal } = options;

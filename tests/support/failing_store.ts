@@ -8,9 +8,9 @@ import type {
   ObjectHead,
   ObjectInfo,
   ObjectStore,
-  PutCondition,
   PutResult,
   RequestOptions,
+  StorePutOptions,
 } from "../../src/replica/object_store.ts";
 import { closedError, storeUnavailable } from "../../src/replica/store_error.ts";
 import type { Prng } from "./prng.ts";
@@ -80,7 +80,7 @@ export class FailingStore implements ObjectStore {
   put(
     key: string,
     chunks: readonly Uint8Array[],
-    options: RequestOptions & { condition?: PutCondition } = {},
+    options: StorePutOptions = {},
   ): Promise<PutResult> {
     return this.#call("put", key, options.signal, () => this.#store.put(key, chunks, options));
   }

@@ -10,9 +10,9 @@ import type {
   ObjectHead,
   ObjectInfo,
   ObjectStore,
-  PutCondition,
   PutResult,
   RequestOptions,
+  StorePutOptions,
 } from "../../src/replica/object_store.ts";
 import { storeUnavailable } from "../../src/replica/store_error.ts";
 import { MemoryStore } from "./memory_store.ts";
@@ -141,7 +141,7 @@ export class StoreProcess implements ObjectStore {
   put(
     key: string,
     chunks: readonly Uint8Array[],
-    options?: RequestOptions & { condition?: PutCondition },
+    options?: StorePutOptions,
   ): Promise<PutResult> {
     // A request on its way has bytes of its own.
     const copies = chunks.map((chunk) => chunk.slice());

@@ -9,9 +9,9 @@ import type {
   ObjectHead,
   ObjectInfo,
   ObjectStore,
-  PutCondition,
   PutResult,
   RequestOptions,
+  StorePutOptions,
 } from "../../src/replica/object_store.ts";
 import { ChunkReader, totalBytes } from "../../src/replica/gather.ts";
 import { closedError } from "../../src/replica/store_error.ts";
@@ -62,7 +62,7 @@ export class MemoryStore implements ObjectStore {
   async put(
     key: string,
     chunks: readonly Uint8Array[],
-    options: RequestOptions & { condition?: PutCondition } = {},
+    options: StorePutOptions = {},
   ): Promise<PutResult> {
     await this.#enter(key, options.signal);
     const { condition } = options;

@@ -3,7 +3,8 @@
 - a condition is checked and the object written in one step: moto's threads race between the two;
 - a body that ends early is dropped;
 - a body that does not match its CRC32 or its SHA-256 is refused;
-- an upload that was ended is answered, not an exception.
+- an upload that was ended is answered, not an exception;
+- If-Match holds for the last step of an upload in parts, too: moto overlooks it there.
 
 Usage: s3_server.py PORT. Ends when its standard input does.
 """
@@ -41,6 +42,33 @@ def mismatch(environ, body):
     return None
 
 
+def etag_of_object(environ):
+    """Of the object that a request is for; None: there is none."""
+    asked = dict(environ, REQUEST_METHOD="HEAD", QUERY_STRING="", CONTENT_LENGTH="0")
+    asked["wsgi.input"] = io.BytesIO()
+    for name in ("HTTP_IF_MATCH", "HTTP_CONTENT_LENGTH"):
+        asked.pop(name, None)
+    answer = {}
+
+    def start_response(status, headers, exc_info=None):
+        answer.update(dict((name.lower(), value) for name, value in headers), status=status)
+
+    list(moto(asked, start_response))
+    return answer.get("etag") if answer["status"].startswith("200") else None
+
+
+def misses_match(environ):
+    """The refusal of a last step whose If-Match does not hold; None where it does, or there is none."""
+    is_last = environ["REQUEST_METHOD"] == "POST" and "uploadId=" in environ.get("QUERY_STRING", "")
+    wanted = environ.get("HTTP_IF_MATCH")
+    if not is_last or wanted is None:
+        return None
+    etag = etag_of_object(environ)
+    if etag is None:
+        return "404 Not Found", "NoSuchKey"
+    return None if etag == wanted else ("412 Precondition Failed", "PreconditionFailed")
+
+
 def application(environ, start_response):
     length = int(environ.get("CONTENT_LENGTH") or 0)
     body = environ["wsgi.input"].read(length) if length else b""
@@ -51,6 +79,9 @@ def application(environ, start_response):
         return refuse(start_response, "400 Bad Request", code)
     environ["wsgi.input"] = io.BytesIO(body)
     with one_at_a_time:
+        missed = misses_match(environ)
+        if missed:
+            return refuse(start_response, *missed)
         try:
             return list(moto(environ, start_response))
         except KeyError:

@@ -8,9 +8,9 @@ import type {
   ObjectHead,
   ObjectInfo,
   ObjectStore,
-  PutCondition,
   PutResult,
   RequestOptions,
+  StorePutOptions,
 } from "../../src/replica/object_store.ts";
 import { MemoryStore } from "./memory_store.ts";
 
@@ -55,7 +55,7 @@ export class TracedStore implements ObjectStore {
   put(
     key: string,
     chunks: readonly Uint8Array[],
-    options?: RequestOptions & { condition?: PutCondition },
+    options?: StorePutOptions,
   ): Promise<PutResult> {
     const refused: PutResult = { stored: false };
     return this.#request(

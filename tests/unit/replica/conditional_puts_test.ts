@@ -2,7 +2,7 @@
 
 import { ReplicaError, usageError } from "../../../src/base/errors.ts";
 import { probeConditionalPuts, probeStore } from "../../../src/replica/conditional_puts.ts";
-import type { PutCondition, PutResult } from "../../../src/replica/object_store.ts";
+import type { PutResult, StorePutOptions } from "../../../src/replica/object_store.ts";
 import { UnsafeStore } from "../../../src/replica/unsafe_store.ts";
 import { assertEquals, assertRejects } from "../../support/assert.ts";
 import { FailingStore } from "../../support/failing_store.ts";
@@ -11,19 +11,22 @@ import { MemoryStore } from "../../support/memory_store.ts";
 /** A server that overwrites whatever the condition says, or knows only one of the two. */
 class CarelessStore extends MemoryStore {
   readonly #ignored: readonly ("absent" | "etag")[];
+  readonly #inPartsOnly: boolean;
 
-  constructor(ignored: readonly ("absent" | "etag")[]) {
+  constructor(ignored: readonly ("absent" | "etag")[], { inPartsOnly = false } = {}) {
     super();
     this.#ignored = ignored;
+    this.#inPartsOnly = inPartsOnly;
   }
 
   override put(
     key: string,
     chunks: readonly Uint8Array[],
-    options: { condition?: PutCondition } = {},
+    options: StorePutOptions = {},
   ): Promise<PutResult> {
-    const { condition } = options;
-    const ignored = condition && this.#ignored.some((name) => name in condition);
+    const { condition, inParts = false } = options;
+    const ignored = condition && this.#ignored.some((name) => name in condition) &&
+      (inParts || !this.#inPartsOnly);
     return super.put(key, chunks, ignored ? {} : options);
   }
 }
@@ -44,6 +47,17 @@ Deno.test("probeConditionalPuts() finds stores that ignore a condition", async (
   for (const ignored of [["absent"], ["etag"], ["absent", "etag"]] as const) {
     const store = new CarelessStore(ignored);
     await assertRejects(() => probeConditionalPuts(store), ReplicaError, "ignores If-");
+    assertEquals(store.objects.size, 0, "the probe is removed");
+  }
+});
+
+Deno.test("probeConditionalPuts() finds stores that ignore a condition in uploads in parts only", async () => {
+  for (const [ignored, header] of [["absent", "If-None-Match"], ["etag", "If-Match"]] as const) {
+    const store = new CarelessStore([ignored], { inPartsOnly: true });
+    const message = `ignores ${header} on CompleteMultipartUpload`;
+    await assertRejects(() => probeConditionalPuts(store), ReplicaError, message);
+    assertEquals((await probeStore(store))?.kind, "usage");
+    assertEquals(await probeStore(new UnsafeStore(store)), null);
     assertEquals(store.objects.size, 0, "the probe is removed");
   }
 });
@@ -85,7 +99,7 @@ class RefusingForNow extends MemoryStore {
   override put(
     key: string,
     chunks: readonly Uint8Array[],
-    options: { condition?: PutCondition } = {},
+    options: StorePutOptions = {},
   ): Promise<PutResult> {
     if (this.#left-- > 0) return Promise.resolve({ stored: false });
     return super.put(key, chunks, options);
