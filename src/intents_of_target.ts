@@ -84,7 +84,7 @@ export class TargetIntents {
     if (blocks > 0) {
       throw new ReplicaError(
         "kernel",
-        `Cannot mark the primary clean: ${blocks} blocks of it can't be read, ` +
+        `Cannot mark the primary clean: ${blocks} of its blocks can't be read, ` +
           "and the replica keeps what it had of them",
         { hint: `${hint} The daemon's log names them.` },
       );

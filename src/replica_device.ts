@@ -276,7 +276,7 @@ class ReplicaDevice implements RunningDevice {
     const unreadable = this.#replicator("unreadableBlocks");
     if (unreadable > 0) {
       messages.push(
-        `${unreadable} blocks of the primary can't be read, the replica has what it had of them: ` +
+        `${unreadable} of the primary's blocks can't be read: the replica has what it had of them, ` +
           "the log names them, and they are tried again",
       );
     }

@@ -1,0 +1,61 @@
+// A drive with a bad sector, by way of the device mapper: everything else is replicated, the operator hears of
+// it, the stop is not a clean one, and the next start on a drive that reads again copies what was missing.
+
+import { assert, assertEquals } from "../support/assert.ts";
+import { replicaGuest } from "../support/replica_guest.ts";
+
+const SCENARIO = `
+  # drive TABLE: what /dev/mapper/drive is made of from now on: all of the disk, or all but a block at 4 MiB.
+  drive() {
+    local sectors
+    sectors=$(blockdev --getsz "$DISK0")
+    case $1 in
+      whole) echo "0 $sectors linear $DISK0 0" ;;
+      bad) printf '%s\\n' "0 8192 linear $DISK0 0" "8192 8 error" \\
+        "8200 $((sectors - 8200)) linear $DISK0 8200" ;;
+    esac >/run/table
+    if [ -e /dev/mapper/drive ]; then
+      dmsetup suspend drive && dmsetup load drive /run/table && dmsetup resume drive
+    else
+      # Nobody but us makes nodes here.
+      dmsetup create drive /run/table && dmsetup mknodes drive
+    fi || fail "dmsetup $1"
+  }
+
+  drive whole
+  formatted /dev/mapper/drive --device-size 16MiB --region-size 1MiB
+  dd if=/dev/urandom of=/dev/mapper/drive bs=1M count=8 oflag=direct conv=notrunc status=none || fail dd
+  drive bad
+  added /dev/mapper/drive --pool-size 16MiB
+  logging
+  dd if=/dev/urandom of=/dev/ublkb0 bs=4k count=1 seek=2048 oflag=direct status=none || fail write
+  for _ in $(seq 60); do [ "$(counter dirtyRegions)" = 1 ] && break; sleep .5; done
+  echo "dirty $(counter dirtyRegions) unreadable $(counter unreadableBlocks)"
+  io status -n 0 | grep '^!'
+  io stop -n 0 2>/run/stop.err
+  echo "stop ended with $?: $(grep error: /run/stop.err)"
+  gone "with a bad block"
+  echo "named $(dirty_regions /dev/mapper/drive)"
+  drive whole
+  added /dev/mapper/drive --pool-size 16MiB
+  logging
+  echo "resent $(counter resyncedBytes) unreadable $(counter unreadableBlocks)"
+  stopped "and whole again"
+  echo "named $(dirty_regions /dev/mapper/drive)"
+  equal /dev/mapper/drive "in the end"
+  dmsetup remove drive`;
+
+Deno.test("a block that can't be read keeps nothing else back, and is copied once it can be", async () => {
+  await replicaGuest(SCENARIO, ({ lines }) => {
+    const said = (start: string) => lines.filter((line) => line.startsWith(start));
+    assertEquals(said("dirty"), ["dirty 1 unreadable 1"]);
+    const [message] = said("!");
+    assert(message.startsWith("! 1 of the primary's blocks can't be read"), message);
+    const [stop] = said("stop ended");
+    assert(/^stop ended with 6: .*1 of its blocks can't be read/.test(stop), stop);
+    assertEquals(said("named"), ["named 1", "named 0"]);
+    const [, resent, unreadable] = /^resent (\d+) unreadable (\d+)$/.exec(said("resent")[0]) ?? [];
+    assert(Number(resent) > 0 && Number(resent) <= 1 << 20, "only the region that was named");
+    assertEquals(unreadable, "0");
+  }, { modules: ["dm_mod"] });
+});
