@@ -71,22 +71,14 @@ export class TargetIntents {
    */
   requireCopied(): void {
     const { views } = this.#options;
-    const hint = "The next start copies their regions again.";
     const map = new IntentMap(views);
     if (map.inFlight(0) + map.inFlight(1) > 0) {
-      throw new ReplicaError(
-        "kernel",
-        "Cannot mark the primary clean: a queue that broke left writes unfinished",
-        { hint },
-      );
+      throw notCopied("a queue that broke left writes unfinished");
     }
     const blocks = views.counters[replicatorCounters(views) + REPLICATOR_COUNTER.unreadableBlocks];
     if (blocks > 0) {
-      throw new ReplicaError(
-        "kernel",
-        `Cannot mark the primary clean: ${blocks} of its blocks can't be read, ` +
-          "and the replica keeps what it had of them",
-        { hint: `${hint} The daemon's log names them.` },
+      throw notCopied(
+        `${blocks} of its blocks could not be read, and the replica may lack what they hold`,
       );
     }
   }
@@ -100,4 +92,11 @@ export class TargetIntents {
     const { views, disk, clock } = this.#options;
     return { views, disk, place: this.#place, clock };
   }
+}
+
+function notCopied(why: string): ReplicaError {
+  return new ReplicaError("unavailable", `Cannot mark the primary clean: ${why}`, {
+    hint:
+      "The device is stopped. The next start copies their regions again; the daemon's log has more.",
+  });
 }

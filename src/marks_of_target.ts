@@ -54,7 +54,7 @@ export class TargetMarks {
     await this.#last;
   }
 
-  /** Nothing more is said; resolves when nothing is being written. */
+  /** Nothing more is said; resolves when all that was said is durable, or was refused. */
   async close(): Promise<void> {
     this.#isClosed = true;
     if (this.#hasStarted) await this.#last;
@@ -62,8 +62,8 @@ export class TargetMarks {
 
   /** A crash before this is durable costs a copy that was not necessary, or repeats one. */
   #later(state: "active" | "diverged"): void {
+    if (this.#isClosed) return;
     this.#last = this.#last.then(async () => {
-      if (this.#isClosed) return;
       try {
         await this.#store(await this.#started.promise, state);
       } catch (error) {

@@ -24,7 +24,7 @@ import {
 } from "../../ffi/libc.ts";
 import { cString, SharedArea } from "../../ffi/memory.ts";
 import { invariant } from "../base/assert.ts";
-import { dataError, type ReplicaError, usageError } from "../base/errors.ts";
+import { dataError, ReplicaError, usageError } from "../base/errors.ts";
 import { systemClock } from "../base/clock.ts";
 import type { Disk } from "./disk.ts";
 import { type DiskGeometry, readGeometry } from "./geometry.ts";
@@ -94,6 +94,14 @@ export class BlockDevice implements Disk {
     await this.#transfer("read", into, offsetBytes, preadAsync, pread);
   }
 
+  /**
+   * The same for a thread that must not stand still while a drive takes seconds to say that it can't read a
+   * sector: why it can't is in the kernel's log only.
+   */
+  async readIntoOrGiveUp(offsetBytes: number, into: Uint8Array): Promise<void> {
+    await this.#transfer("read", into, offsetBytes, openLibc().preadAsync, null);
+  }
+
   /** Writes `bytes`, which lie in page-aligned memory that stays reachable (ffi/memory.ts). */
   async writeFrom(offsetBytes: number, bytes: Uint8Array): Promise<void> {
     const { pwriteAsync, pwrite } = openLibc();
@@ -129,7 +137,7 @@ export class BlockDevice implements Disk {
     view: Uint8Array,
     offsetBytes: number,
     callAsync: (fd: number, view: Buffer, length: bigint, at: bigint) => Promise<bigint>,
-    call: (fd: number, view: Buffer, length: bigint, at: bigint) => bigint,
+    call: ((fd: number, view: Buffer, length: bigint, at: bigint) => bigint) | null,
   ): Promise<void> {
     const fd = this.fd;
     let done = 0;
@@ -137,9 +145,15 @@ export class BlockDevice implements Disk {
       const rest = view.subarray(done) as Buffer;
       const at = BigInt(offsetBytes + done);
       let moved = await callAsync(fd, rest, BigInt(rest.length), at);
-      // The failed call's errno stayed on its thread: the same call here tells, or succeeds.
-      if (moved < 0n) moved = call(fd, rest, BigInt(rest.length), at);
       const context = { offsetBytes: offsetBytes + done, lengthBytes: rest.length };
+      // The failed call's errno stayed on its thread: the same call here tells, or succeeds.
+      if (moved < 0n && call !== null) moved = call(fd, rest, BigInt(rest.length), at);
+      else if (moved < 0n) {
+        throw new ReplicaError("kernel", `Cannot ${verb} ${this.name}: the kernel refused`, {
+          context,
+          hint: "The kernel's log says why.",
+        });
+      }
       const count = check(moved, `${verb} ${this.name}`, context);
       if (count === 0) {
         throw dataError(`Cannot ${verb} ${this.name}: it ends at ${at}`, { context });

@@ -1,7 +1,7 @@
-// The device's part of a primary, read from end to end: for the first copy to the replica.
-// Holes of files are found by SEEK_DATA and SEEK_HOLE, so that a sparse image costs what it holds.
+// The device's part of a primary, as the replicator reads it: for resync and for comparisons. Holes of
+// files are found by SEEK_DATA and SEEK_HOLE, so that a first copy of a sparse image costs what it holds.
 //
-// Callers: src/replicator/initial_sync.ts.
+// Callers: src/replicator/room_system.ts.
 
 import { errno, errnoError } from "../../ffi/errno.ts";
 import { openLibc, SEEK_DATA, SEEK_HOLE } from "../../ffi/libc.ts";
@@ -39,7 +39,7 @@ export class DeviceData {
 
   /** Fills `into`, which lies in page-aligned memory that stays reachable. */
   readInto(offsetBytes: number, into: Uint8Array): Promise<void> {
-    return this.#primary.readInto(offsetBytes, into);
+    return this.#primary.readIntoOrGiveUp(offsetBytes, into);
   }
 
   #seek(offsetBytes: number, whence: number): number | null {

@@ -92,7 +92,10 @@ export class IntentGate {
 
   /** Whether a change of regions `first` to `last` may go to the primary; false: the tag is parked. */
   pass(tag: number, first: number, last: number): boolean {
-    if (this.#open) return true;
+    if (this.#open) {
+      this.#parity[tag] = this.#map.enter(this.#qid);
+      return true;
+    }
     this.#first[tag] = first;
     this.#last[tag] = last;
     if (this.#enter(tag)) return true;
@@ -104,7 +107,7 @@ export class IntentGate {
 
   /** The change of a tag that passed is captured, or nothing of it is to be captured. */
   leave(tag: number): void {
-    if (!this.#open) this.#map.leave(this.#qid, this.#parity[tag]);
+    this.#map.leave(this.#qid, this.#parity[tag]);
   }
 
   /** The page write of `tag` has completed: afterwards the handler retries every tag that waits. */

@@ -98,6 +98,8 @@ export class QueueLoop implements CqeSink {
     // A kernel without memory is not asked without a pause.
     if (taken !== -EINTR) Atomics.wait(this.#pause, 0, 0, REFUSED_MS);
     this.#ring.poll();
+    // The doorbell's read may be among what is not submitted.
+    this.#heedAbandon();
   }
 
   /** Frees the doorbell's memory; only after the ring is closed. */
@@ -136,8 +138,12 @@ export class QueueLoop implements CqeSink {
       return;
     }
     this.#armDoorbell();
-    if (Atomics.load(this.#control, LOOP_CONTROL.abandon) !== 0) this.#abandoned = true;
+    this.#heedAbandon();
     this.#handler.wake();
+  }
+
+  #heedAbandon(): void {
+    if (Atomics.load(this.#control, LOOP_CONTROL.abandon) !== 0) this.#abandoned = true;
   }
 
   #armDoorbell(): void {

@@ -16,8 +16,8 @@ const SECOND = new TextEncoder().encode("conditional write probe: second\n");
 const THIRD = new TextEncoder().encode("conditional write probe: third, in parts\n");
 
 /**
- * Throws a usage error unless `store` honours both conditions. Writes and removes one small object
- * with a name of its own, which no other tool takes for a segment.
+ * Throws a usage error unless `store` honours both conditions, for whole bodies and for uploads in parts.
+ * Writes and removes one small object with a name of its own, which no other tool takes for a segment.
  */
 export async function probeConditionalPuts(
   store: ObjectStore,

@@ -186,9 +186,9 @@ export class S3Store implements ObjectStore {
     const buffers = this.#buffers;
     if (sizeBytes > this.#partBytes || inParts) {
       const partBytes = this.#partBytes;
-      // Before the first upload of ours, not beside it: servers exist that misstate the age of uploads.
-      this.#cleaning ??= endForgottenUploads(connection).catch(ignore);
-      await this.#cleaning;
+      // Before the first large upload of ours, not beside it: servers exist that misstate the age of
+      // uploads. A start that only tries this way out does not wait for that.
+      if (!inParts) await (this.#cleaning ??= endForgottenUploads(connection).catch(ignore));
       return uploadInParts({ connection, buffers, partBytes, key, chunks, condition, signal });
     }
     const send = (buffer: Uint8Array) => {

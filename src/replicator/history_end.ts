@@ -20,14 +20,14 @@ export class HistoryEnd {
 
   /** Whether `end` is still to be collected, by one who has collected up to `position`. */
   isAhead(end: number, position: number): boolean {
-    if (!this.#comesBefore(position, end)) this.#passed = end;
+    if (!this.#liesAhead(end, position)) this.#passed = end;
     return this.#passed !== end;
   }
 
   /** Whether the history ends before `position`, up to where has just been collected. */
   isBefore(position: number): boolean {
     const end = this.#history.end();
-    return end >= 0 && this.#comesBefore(end, position);
+    return end >= 0 && end !== position && !this.#liesAhead(end, position);
   }
 
   /** The history is whole again: its next end is another one, wherever it is. */
@@ -35,9 +35,12 @@ export class HistoryEnd {
     this.#passed = -1;
   }
 
-  /** For positions of which none is more than a ring behind the other. */
-  #comesBefore(first: number, second: number): boolean {
-    const units = this.#pool.distance(first, second);
+  /**
+   * An end is never more than a ring ahead of what was collected. Behind it may lie any distance: a queue
+   * that is preempted while it ends the history sets an old head.
+   */
+  #liesAhead(end: number, position: number): boolean {
+    const units = this.#pool.distance(position, end);
     return units > 0 && units <= this.#pool.capacityUnits;
   }
 }

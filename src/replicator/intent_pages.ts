@@ -1,5 +1,5 @@
-// The dirty map's pages outside of the I/O path: at the start, while bits are cleared, at the stop.
-// The caller holds the lock of every page that it writes.
+// The dirty map's pages outside of the I/O path: at the start, while bits are cleared, for what a
+// comparison or a resync wants named, at the stop.
 
 import type { Clock } from "../base/clock.ts";
 import { ReplicaError } from "../base/errors.ts";
@@ -16,7 +16,7 @@ const LOCK_RETRY_MS = 10;
 /** Far beyond any page write of a queue that is alive. */
 const LOCK_PATIENCE_MS = 60_000;
 
-/** Writes composed pages and makes them durable together. */
+/** Writes composed pages, whose locks the caller holds, and makes them durable together. */
 export async function writeComposedPages(
   disk: Pick<Disk, "write" | "flush">,
   place: MapPlace,

@@ -48,10 +48,10 @@ export class PrimaryDigests {
 
   /** The digests of `wanted`, ascending blocks of the stretch. */
   async read(stretch: Stretch, wanted: readonly number[]): Promise<string[]> {
-    const { clock, signal } = this.#options;
+    const { clock, signal, wakeQueues } = this.#options;
     const { firstBlock, blocks } = stretch;
     if (wanted.length === 0) return [];
-    while (!this.#lock.tryLock(firstBlock, blocks)) {
+    while (!this.#lock.tryLockOrWake(firstBlock, blocks, wakeQueues)) {
       if (blocks > 1) return await this.#readHalves(stretch, wanted);
       await clock.sleep(LOCK_RETRY_MS, signal);
       throwIfAborted(signal);

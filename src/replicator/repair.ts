@@ -1,7 +1,7 @@
 // Marks blocks as what the replica lacks, so that resync copies them. As a write that was not captured
 // does it: its regions are durable in the dirty map first, so that a crash does not forget them, and
 // the change counts as in flight until it is marked, so that the cleaner does not clear them.
-// Callers: room.ts, for verify.
+// Caller: verify_run.ts.
 
 import { ringReplicator } from "../shared/bell.ts";
 import { History } from "../shared/history.ts";

@@ -137,6 +137,7 @@ export class Replicator {
     while (!this.#abandon.signal.aborted) {
       this.#observe();
       this.#heedClaim();
+      if (this.#mayEnd()) await this.#resync.readAsideOnceMore();
       if (this.#mayEnd()) break;
       this.#resync.readAsideAgain();
       await this.#step();

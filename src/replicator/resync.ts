@@ -31,8 +31,9 @@ import { type BlockRun, zeroRuns } from "./zero_runs.ts";
 
 /** Longest stretch that is read at once, for the stale blocks in it. */
 const STRETCH_BYTES = 512 * KiB;
-/** After a lock that was taken, a full pool or a failed read. */
+/** After a lock that was taken or a full pool. */
 const RETRY_MS = 5;
+/** After a failed read. */
 const READ_RETRY_MS = 500;
 
 export interface ResyncSource {
@@ -80,6 +81,7 @@ export class Resync {
   /** Stale chunks of the copies under way: they count as stale, and are not in the map. */
   #takenChunks = 0;
   #enabled = false;
+  #isStopping = false;
   #pausedUntilMs = 0;
   readonly #unreadable: UnreadableBlocks;
 
@@ -124,12 +126,18 @@ export class Resync {
   /** The same, and resolves when nothing is under way; what is put aside stays so. */
   async stop(): Promise<void> {
     this.halt();
+    this.#isStopping = true;
     await Promise.all([this.#unreadable.stop(), ...this.#copies.keys()]);
   }
 
   /** Now and then: looks whether what could not be read can be. */
   readAsideAgain(): void {
     this.#unreadable.pump();
+  }
+
+  /** The same before a stop, which is a clean one only when nothing is left that could not be read. */
+  async readAsideOnceMore(): Promise<void> {
+    await this.#unreadable.lookOnceMore();
   }
 
   /** What is not stale, and not in the ring yet: it is being copied, or can't be read. */
@@ -172,7 +180,8 @@ export class Resync {
       const stretch = this.#stretch(runs);
       if (!this.#hasRoom(stretch)) return null;
       this.#cursor = last.first + last.count;
-      if (!this.#lock.tryLock(stretch.firstBlock, stretch.blocks)) continue;
+      const { wakeQueues } = this.#options;
+      if (!this.#lock.tryLockOrWake(stretch.firstBlock, stretch.blocks, wakeQueues)) continue;
       for (const { first, count } of runs) stale.take(first, count);
       return stretch;
     }
@@ -243,7 +252,7 @@ export class Resync {
     pace.ended(clock.nowMs(), clock.nowMs() - sinceMs, this.#guest.isBusy());
   }
 
-  /** The stale blocks that were read, and those that are to be tried again. */
+  /** The stale blocks that were read, and those that are to be tried again; others were put aside. */
   async #read(stretch: Stretch, bytes: Uint8Array): Promise<StretchRead> {
     const { source, pool } = this.#options;
     try {
@@ -264,6 +273,11 @@ export class Resync {
     const failed: BlockRun[] = [];
     for (const k of stretch.stale.flatMap(({ first, count }) => range(first, count))) {
       const block = stretch.firstBlock + k;
+      if (this.#isStopping) {
+        // A drive that does not read takes seconds for each block to say so.
+        failed.push({ first: k, count: 1 });
+        continue;
+      }
       try {
         await source.readInto(block * unit, bytes.subarray(k * unit, (k + 1) * unit));
         readable.push({ first: k, count: 1 });

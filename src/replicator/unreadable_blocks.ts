@@ -5,7 +5,7 @@
 // Invariants:
 // 1. Before a block is put aside, the primary's dirty map names its region for certain, and the cleaner
 //    leaves that region alone for as long as it is aside. So no crash forgets it.
-// 2. While blocks are aside a stop is not a clean one (replica_target.ts looks at the counter): the next
+// 2. While blocks are aside a stop is not a clean one (intents_of_target.ts looks at the counter): the next
 //    start copies their regions again.
 // 3. A block that can be read again is stale before it is not aside any more.
 // 4. So many are kept at most; on a drive that reads nothing the others stay stale, and nothing is
@@ -27,9 +27,13 @@ import type { BlockRun } from "./zero_runs.ts";
 const READS = 3;
 /** Blocks to keep in mind, aside or on the way there. */
 const BLOCKS_MAX = 16_384;
-/** Until the blocks that are aside are read again; doubles so often while none of them can be. */
+/** Until blocks that are aside are read again; doubles so often while none of them can be. */
 const LOOK_MS = 60_000;
 const DOUBLINGS_MAX = 4;
+/** A drive may take seconds to say that it can't read a block: a look ends then, and the next goes on. */
+const LOOK_LIMIT_MS = 5_000;
+/** How long a dirty map that can't be written is left alone. */
+const NAMING_PAUSE_MS = 2_000;
 
 export interface UnreadableOptions {
   readonly views: SharedViews;
@@ -58,6 +62,8 @@ export class UnreadableBlocks {
   #look: Promise<void> | null = null;
   #looksInVain = 0;
   #dueMs = 0;
+  #namingDueMs = -Infinity;
+  #hadLastLook = false;
 
   constructor(options: UnreadableOptions) {
     const { views } = options;
@@ -77,11 +83,13 @@ export class UnreadableBlocks {
     if (isNew && this.#aside.size + this.#failures.size >= BLOCKS_MAX) return false;
     const failures = (this.#failures.get(block) ?? 0) + 1;
     this.#failures.set(block, failures);
-    if (failures < READS) return false;
+    const { clock } = this.#options;
+    if (failures < READS || clock.nowMs() < this.#namingDueMs) return false;
     try {
       await this.#options.nameRegion(block);
     } catch (cause) {
       if (!(cause instanceof ReplicaError)) throw cause;
+      this.#namingDueMs = clock.nowMs() + NAMING_PAUSE_MS;
       return false;
     }
     this.#failures.delete(block);
@@ -107,7 +115,19 @@ export class UnreadableBlocks {
   /** Reads what is aside again when it is time to, beside everything else. */
   pump(): void {
     if (this.#aside.size === 0 || this.#look !== null || this.#abort.signal.aborted) return;
-    if (this.#options.clock.nowMs() < this.#dueMs) return;
+    if (this.#options.clock.nowMs() >= this.#dueMs) this.#beginLook();
+  }
+
+  /** Before a stop: a look that is not due yet, once. What can be read by now is stale then. */
+  async lookOnceMore(): Promise<void> {
+    if (this.#hadLastLook || this.#aside.size === 0 || this.#abort.signal.aborted) return;
+    this.#hadLastLook = true;
+    await this.#look;
+    this.#beginLook();
+    await this.#look;
+  }
+
+  #beginLook(): void {
     this.#look = this.#lookAgain().finally(() => this.#look = null);
   }
 
@@ -118,11 +138,15 @@ export class UnreadableBlocks {
   }
 
   async #lookAgain(): Promise<void> {
-    const { views, onReadable } = this.#options;
+    const { views, clock, onReadable } = this.#options;
     const readable: number[] = [];
+    const sinceMs = clock.nowMs();
     for (const block of [...this.#aside]) {
-      if (await this.#canRead(block)) readable.push(block);
+      const canBeRead = await this.#canRead(block);
       if (this.#abort.signal.aborted) return;
+      if (canBeRead) readable.push(block);
+      else if (this.#aside.delete(block)) this.#aside.add(block); // to the end: others' turn is next
+      if (clock.nowMs() - sinceMs > LOOK_LIMIT_MS) break;
     }
     // A copy may have had some of them meanwhile.
     const left = readable.filter((block) => this.#aside.has(block));

@@ -70,8 +70,6 @@ export async function runVerify(options: VerifyRunOptions): Promise<VerifyReport
       tookMs: Math.round(clock.nowMs() - sinceMs),
     };
   } finally {
-    // A lock that could not be had may have kept a writer from having it, who waits since.
-    options.wakeQueues();
     buffer.release();
   }
 }

@@ -58,6 +58,16 @@ export class IntervalLock {
     }
   }
 
+  /**
+   * For rooms other than queues: tries, and wakes the queues if it fails and a request waits. What a failed
+   * try held for a moment may be what kept that request from its lock.
+   */
+  tryLockOrWake(startBlock: number, blockCount: number, wakeQueues: () => void): boolean {
+    if (this.tryLock(startBlock, blockCount)) return true;
+    if (Atomics.load(this.#words, WORD.lockWaiters) > 0) wakeQueues();
+    return false;
+  }
+
   /** For rooms other than queues: unlocks, then wakes the queues if a request waits (rule 3). */
   unlockAndWake(startBlock: number, blockCount: number, wakeQueues: () => void): void {
     this.unlock(startBlock, blockCount);

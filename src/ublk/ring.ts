@@ -3,8 +3,8 @@
 //
 // Invariants:
 // - a ring belongs to the thread that made it (SINGLE_ISSUER where the kernel has it);
-// - nothing is allocated, no bigint is made and nothing is thrown by nextSqe(), the prepare
-//   functions, submitAndWait() and forEachCqe(): they are the I/O path;
+// - nothing is allocated, no bigint is made and nothing is thrown (but an invariant) by nextSqe(), the
+//   prepare functions, submitAndWait() and forEachCqe(): they are the I/O path;
 // - every word of an SQE is written by prepare(), so entries need no clearing between uses;
 // - with DEFER_TASKRUN completions only appear while the thread waits in submitAndWait() or poll().
 
@@ -93,11 +93,12 @@ export interface RingOptions {
   readonly deferTaskRun?: boolean;
 }
 
-/** How often submit() tries where nothing but a passing refusal stands against it. */
+/** How often submit() tries where nothing but a passing refusal stands against it, and its pause. */
 const SUBMIT_TRIES = 10_000;
+const SUBMIT_PAUSE_MS = 1;
 
 /**
- * Whether a failed submit is to be tried again once completions were taken, as io_uring_enter(2) has it: a
+ * Whether a failed submit is to be tried again, best after completions were taken, as io_uring_enter(2) has it: a
  * signal came (EINTR), the kernel is short of memory for requests (EAGAIN), or has more completions than
  * the queue of them holds (EBUSY). What was prepared is still there.
  */
@@ -127,6 +128,8 @@ export class Ring {
   readonly #cqHead: Int32Array;
   readonly #cqTail: Int32Array;
   readonly #cqMask: number;
+  /** A word that nobody changes, to wait on. */
+  readonly #pause = new Int32Array(new SharedArrayBuffer(4));
   #open = true;
 
   private constructor(library: Liburing, memory: SharedArea, sqeBytes: number) {
@@ -220,6 +223,7 @@ export class Ring {
   submit(): number {
     let taken = this.#library.io_uring_submit(this.#pointer);
     for (let tries = 1; isPassingRefusal(taken) && tries < SUBMIT_TRIES; tries++) {
+      if (taken !== -EINTR) Atomics.wait(this.#pause, 0, 0, SUBMIT_PAUSE_MS);
       this.poll();
       taken = this.#library.io_uring_submit(this.#pointer);
     }

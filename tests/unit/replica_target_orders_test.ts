@@ -223,7 +223,7 @@ Deno.test("a stop is not clean while blocks of the primary can't be read, or a q
   const drain = () => started.target.drain({ served: true });
   await assertRejects(drain, ReplicaError, "a queue that broke left writes unfinished");
   map.leave(0, parity);
-  await assertRejects(drain, ReplicaError, "3 of its blocks can't be read");
+  await assertRejects(drain, ReplicaError, "3 of its blocks could not be read");
   await started.close();
   assertEquals(await started.primaryState(), "active");
   await started.startAgain();

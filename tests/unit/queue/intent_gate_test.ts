@@ -3,7 +3,8 @@ import { atEveryOperation } from "../../support/preemption.ts";
 import { twoGates } from "../../support/two_gates.ts";
 import { REGIONS_PER_PAGE } from "../../../src/format/region_map.ts";
 import { PAGE_BYTES } from "../../../src/format/sealed_page.ts";
-import type { IntentGate } from "../../../src/queue/intent_gate.ts";
+import { IntentGate } from "../../../src/queue/intent_gate.ts";
+import { Doorbells } from "../../../src/shared/doorbells.ts";
 import { INTENT_PAGE_WORDS, WORD } from "../../../src/shared/layout.ts";
 
 const EIO = 5;
@@ -101,6 +102,22 @@ Deno.test("changes are counted from the gate to their capture, by the epoch in w
   gate.leave(1);
   assertEquals([map.inFlight(0), map.inFlight(1)], [0, 0]);
   assertEquals(views.words[WORD.intentWaiters], 0);
+});
+
+Deno.test("changes are counted also where no map is kept: a stop wants to know of those that never ended", () => {
+  const { views, map } = twoGates();
+  const gate = new IntentGate({
+    qid: 0,
+    queue: { offsetBytes: new Float64Array(8), writePage: () => {} },
+    views,
+    doorbells: new Doorbells(views, [0, 1], () => {}),
+    dirtyMap: null,
+    stage: 6,
+  });
+  const inFlight = () => map.inFlight(0) + map.inFlight(1);
+  assertEquals([gate.pass(0, 3, 3), gate.pass(1, 3, 3), inFlight()], [true, true, 2]);
+  gate.leave(1);
+  assertEquals(inFlight(), 1);
 });
 
 Deno.test("a mark is taken off only where nobody touched the region since the snapshot", () => {

@@ -11,8 +11,17 @@ import { openDoorbell } from "../../support/hot_loop.ts";
 
 const DEPTH = 1;
 
-/** Runs a loop that abandons after `requests` requests, over a ring that answers `refusals` first. */
-function runLoop({ requests, refusals }: { requests: number; refusals: number[] }): number {
+interface LoopRun {
+  /** After so many the loop is told to abandon what it has. */
+  readonly requests: number;
+  /** What the ring answers first. */
+  readonly refusals: number[];
+  /** What it answers once the loop was told; 0: it works. */
+  readonly refusalAtEnd?: number;
+}
+
+/** Runs a loop; gives the number of requests that it served. */
+function runLoop({ requests, refusals, refusalAtEnd = 0 }: LoopRun): number {
   const libc = openLibc();
   const ring = Ring.open({ entries: 8, completionEntries: 16, deferTaskRun: true });
   const submitAndWait = ring.submitAndWait.bind(ring);
@@ -47,7 +56,10 @@ function runLoop({ requests, refusals }: { requests: number; refusals: number[] 
   });
   try {
     loop.prime();
-    ring.submitAndWait = (count) => -(refusals.shift() ?? -submitAndWait(count));
+    ring.submitAndWait = (count) => {
+      if (served >= requests && refusalAtEnd !== 0) return -refusalAtEnd;
+      return -(refusals.shift() ?? -submitAndWait(count));
+    };
     loop.run();
     return served;
   } finally {
@@ -61,6 +73,10 @@ Deno.test("QueueLoop goes on when the kernel refuses to take requests for now", 
   const refusals = [EAGAIN, EBUSY, EINTR, EAGAIN];
   assertEquals(runLoop({ requests: 100, refusals }), 100);
   assertEquals(refusals, []);
+});
+
+Deno.test("QueueLoop hears that it is to abandon while the kernel takes nothing, its doorbell's read neither", () => {
+  assertEquals(runLoop({ requests: 10, refusals: [], refusalAtEnd: EAGAIN }), 10);
 });
 
 Deno.test("QueueLoop ends with what the kernel refuses for good", () => {
