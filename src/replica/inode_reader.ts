@@ -164,6 +164,20 @@ export async function* listCheckpoints(
   yield* await describeAll(store, limiter, window, signal);
 }
 
+/** The first checkpoint between two numbers that can be read; null: there is none. */
+export async function checkpointBetween(
+  store: ObjectStore,
+  { after, before }: { after: number; before: number },
+  { signal }: RequestOptions,
+): Promise<number | null> {
+  if (before - after <= 1) return null;
+  for await (const { cno, damage } of listCheckpoints(store, { from: after + 1, signal })) {
+    if (cno >= before) return null;
+    if (damage === null) return cno;
+  }
+  return null;
+}
+
 async function describeAll(
   store: ObjectStore,
   limiter: Limiter,

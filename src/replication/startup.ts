@@ -11,6 +11,7 @@
 //   | active     | explained              | some          | forward part                                |
 //   | active     | explained              | not recorded  | forward full                                |
 //   | diverged   | explained              |               | forward full                                |
+//   | active     | more than one ahead    |               | refuse                                      |
 //   | any        | unexplained            |               | refuse                                      |
 //   | refused, but forced                 |               | forward full                                |
 //
@@ -21,7 +22,9 @@
 // Explained: the replica stands where the primary's flush log says, or is ahead of it and only this
 // primary can have written that - the claim on the replica is its own. (A commit is recorded after it
 // is published, so a crash between the two leaves the replica ahead. Its number may have grown by more
-// than one: segments that a resync stages take numbers, too.)
+// than one: segments that a resync stages take numbers, too. But it is ahead by one *published* checkpoint:
+// with more of them, this primary is an older copy of the one that wrote them - a snapshot was restored -
+// and its dirty map knows nothing of what they changed.)
 
 /** What the superblock says of the last time the device ran. */
 export type PrimaryState = "formatted" | "active" | "clean" | "diverged";
@@ -34,6 +37,8 @@ export interface StartupFacts {
   readonly replicaCno: number;
   /** The last writer that claimed the replica was this primary's daemon. */
   readonly replicaCommitIsOwn: boolean;
+  /** A checkpoint between the two numbers, which the primary never recorded; null: there is none. */
+  readonly unrecordedCno: number | null;
   /** Regions that the primary's map says may differ; null: it was not kept. */
   readonly dirtyRegions: number | null;
   /** What the segments after the replica's newest checkpoint can be gone on with as; null: not. */
@@ -87,8 +92,16 @@ function decide(facts: StartupFacts): StartupDecision {
       return wholeDevice(facts, "an earlier copy of the whole primary is not finished");
     case "clean":
     case "active":
-      return equalButFor(facts);
+      return facts.unrecordedCno === null ? equalButFor(facts) : restored(facts);
   }
+}
+
+function restored({ primaryCno, replicaCno, unrecordedCno }: StartupFacts): StartupDecision {
+  return {
+    action: "refuse",
+    why: `the primary has recorded checkpoint ${primaryCno}, but its own daemon went on to ` +
+      `${unrecordedCno} and to ${replicaCno}: an older copy of the primary was restored`,
+  };
 }
 
 function wholeDevice({ staged }: StartupFacts, why: string): StartupDecision {

@@ -19,7 +19,12 @@ import type { WriterIdentity } from "../format/device_card.ts";
 import type { PrimaryMetadata } from "../primary/metadata.ts";
 import { checkClaim, type ClaimOptions, ReplicaClaim } from "../replica/claim.ts";
 import { HyperfileWriter } from "../replica/hyperfile_writer.ts";
-import { type KnownInode, readCheckpoint, readHead } from "../replica/inode_reader.ts";
+import {
+  checkpointBetween,
+  type KnownInode,
+  readCheckpoint,
+  readHead,
+} from "../replica/inode_reader.ts";
 import type { ObjectStore } from "../replica/object_store.ts";
 import { requireDeviceCard } from "../replica/read_device_card.ts";
 import type { StagedTail } from "../replica/staged_tail.ts";
@@ -210,6 +215,11 @@ async function decide(
     replicaCno,
     replicaCommitIsOwn: replicaCno <= primaryCno ||
       await isOwnCommit(store, replicaCno, options),
+    unrecordedCno: primaryState !== "active" ? null : await checkpointBetween(
+      store,
+      { after: primaryCno, before: replicaCno },
+      { signal },
+    ),
     dirtyRegions: options.dirtyRegions + undeclared,
     staged: found === null ? null : found.tag.isWhole ? "whole" : "part",
     skipInitialSync,

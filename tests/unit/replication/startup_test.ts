@@ -50,6 +50,7 @@ Deno.test("decideStartup() attaches, copies forward or refuses, and never revers
       dirtyRegions,
       skipInitialSync,
       staged: null,
+      unrecordedCno: null,
     };
     assertEquals(decideStartup({ ...facts, force: false }).action, action, row.join(" "));
     const forced = action === "refuse" ? "forward-full" : action;
@@ -67,6 +68,7 @@ Deno.test("decideStartup() goes on with what is staged, where it is what the sta
     replicaCno: 7,
     replicaCommitIsOwn: true,
     skipInitialSync: false,
+    unrecordedCno: null,
     force: false,
   };
   // Primary state, dirty regions, what is staged; and what follows.
@@ -97,4 +99,26 @@ Deno.test("decideStartup() goes on with what is staged, where it is what the sta
   } as const;
   const forced = decideStartup({ ...foreign, dirtyRegions: 1, staged: "whole", force: true });
   assertEquals([forced.action, "resumes" in forced && forced.resumes], ["forward-full", false]);
+});
+
+Deno.test("decideStartup() refuses a primary that is an older copy of itself", () => {
+  const facts = {
+    primaryCno: 7,
+    replicaCno: 12,
+    replicaCommitIsOwn: true,
+    unrecordedCno: 8,
+    dirtyRegions: 0,
+    staged: null,
+    skipInitialSync: false,
+  };
+  const rows: readonly [PrimaryState, boolean, string][] = [
+    ["active", false, "refuse"],
+    ["active", true, "forward-full"],
+    // What copies everything needs no map.
+    ["formatted", false, "forward-full"],
+    ["diverged", false, "forward-full"],
+  ];
+  for (const [primaryState, force, action] of rows) {
+    assertEquals(decideStartup({ ...facts, primaryState, force }).action, action, primaryState);
+  }
 });

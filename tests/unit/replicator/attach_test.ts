@@ -91,3 +91,20 @@ Deno.test("a replica that is behind is followed only by force, and its numbers g
   assertEquals([metadata.lastFlush?.cno, metadata.superblock.state], [1, "diverged"]);
   await metadata.appendFlushLog({ cno: 2, timeMs: 1, committedBytes: 1 });
 });
+
+Deno.test("a primary that was restored from a snapshot of the same run is refused, whatever its map names", async () => {
+  const place = await formatted();
+  const { writer } = await live(place, 2, "active");
+  const snapshot = { ...place, disk: new FailingDisk(SIZE, place.disk.pages()) };
+  const metadata = await PrimaryMetadata.load(place.disk);
+  for (let i = 3; i <= 6; i++) {
+    const { cno } = await writer.commit(batchOf([[i, filled(i)]]), AT);
+    await metadata.appendFlushLog({ cno, timeMs: 1, committedBytes: 1 });
+    // One ahead is what a crash leaves; it can't be told from a snapshot.
+    const expected = cno === 3 ? "forward-part" : "data";
+    assertEquals(await decisionOf(copyOf(snapshot)), expected, `${cno} checkpoints`);
+  }
+  assertEquals(await decisionOf(copyOf(snapshot), { dirtyRegions: 0 }), "data");
+  assertEquals(await decisionOf(copyOf(snapshot), { force: true }), "forward-full");
+  assertEquals(await decisionOf(copyOf(place)), "forward-part", "the newest copy of it goes on");
+});
