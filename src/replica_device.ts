@@ -70,7 +70,7 @@ class ReplicaDevice implements RunningDevice {
   readonly #config: ReplicaTargetConfig;
   readonly #target: ReplicaTarget;
   readonly #device: UblkDevice;
-  readonly #meter: RateMeter<keyof CountersReport | "drainedBytes">;
+  readonly #meter: RateMeter<keyof CountersReport | "drainedBytes" | "resyncedBytes">;
   readonly #startedMs = systemClock.wallMs();
   #stopping = false;
   #verifying: Comparison | null = null;
@@ -82,6 +82,7 @@ class ReplicaDevice implements RunningDevice {
     this.#meter = new RateMeter(systemClock, () => ({
       ...this.#counters(),
       drainedBytes: this.#replicator("drainedBytes"),
+      resyncedBytes: this.#replicator("resyncedBytes"),
     }));
     this.ended = device.ended.finally(() => this.#meter.close());
     this.ended.catch(() => undefined); // whoever cares has a handler of his own
@@ -204,7 +205,7 @@ class ReplicaDevice implements RunningDevice {
 
   #resyncReport(): ResyncReport | null {
     const { views, state: { mode } } = this.#target;
-    return views && resyncReport(views, mode, systemClock.wallMs());
+    return views && resyncReport(views, mode, this.#meter.perSecond().resyncedBytes);
   }
 
   #verifyReport(): VerifyStatusReport | null {

@@ -185,7 +185,7 @@ const addReplica = defineCommand({
       default: "resync",
     }),
     recoverConcurrency: integerOption("--recover-concurrency <N>", {
-      summary: "Pieces of 1MiB that a resync copies at the same time, 1 to 64",
+      summary: "Pieces of 512KiB that a resync copies at the same time, 1 to 64",
       default: 1,
     }),
     resyncRate: sizeOption("--resync-rate <SIZE>", {

@@ -77,9 +77,9 @@ export interface ResyncReport {
   /** Bytes copied since it began; what is written meanwhile may be copied more than once. */
   readonly doneBytes: number;
   readonly pendingBytes: number;
-  /** Average since it began; 0 while nothing is copied, because replication is paused or has ended. */
+  /** Average over the last seconds; 0 while nothing is copied: paused, or the replica does not answer. */
   readonly bytesPerSecond: number;
-  /** Null: not known yet. */
+  /** Null: not known. */
   readonly remainingSeconds: number | null;
 }
 

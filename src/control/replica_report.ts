@@ -36,8 +36,15 @@ export function lagReport(views: SharedViews, pooledBytes: number, nowMs: number
   };
 }
 
-/** Null while every write gets to the replica through the pool. */
-export function resyncReport(views: SharedViews, mode: Mode, nowMs: number): ResyncReport | null {
+/**
+ * Null while every write gets to the replica through the pool. The pace is that of the last seconds: an
+ * average since a resync began would count the outage that it began with.
+ */
+export function resyncReport(
+  views: SharedViews,
+  mode: Mode,
+  bytesPerSecond: number,
+): ResyncReport | null {
   if (new History(views).isWhole()) return null;
   const { chunkBlocks, unitBytes } = views.layout;
   const pendingBytes = new StaleMap(views).count() * chunkBlocks * unitBytes;
@@ -50,7 +57,7 @@ export function resyncReport(views: SharedViews, mode: Mode, nowMs: number): Res
   return {
     doneBytes,
     pendingBytes,
-    ...pace(doneBytes, pendingBytes, nowMs - sinceMs),
+    ...timeLeft(pendingBytes, bytesPerSecond),
   };
 }
 
@@ -79,7 +86,10 @@ export function verifyStatusReport(
 
 /** How fast it went so far, and how long the rest takes at that pace. */
 function pace(doneBytes: number, pendingBytes: number, elapsedMs: number) {
-  const bytesPerSecond = elapsedMs > 0 ? doneBytes / elapsedMs * 1000 : 0;
+  return timeLeft(pendingBytes, elapsedMs > 0 ? doneBytes / elapsedMs * 1000 : 0);
+}
+
+function timeLeft(pendingBytes: number, bytesPerSecond: number) {
   return {
     bytesPerSecond,
     remainingSeconds: bytesPerSecond > 0 ? pendingBytes / bytesPerSecond : null,
