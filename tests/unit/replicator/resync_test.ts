@@ -32,6 +32,34 @@ Deno.test("a full pool costs no write, and ends with an equal replica", async ()
   assertEquals([...new Set(modes)], ["forward-part", "logging"]);
 });
 
+Deno.test("a resync ends while writes go on that the replica can bear, and does not come back", async () => {
+  const device = newResyncDevice();
+  const open = Promise.withResolvers<void>();
+  device.replica.gate = open.promise;
+  const replicator = device.newReplicator();
+  const running = replicator.run();
+  for (let block = 0; block < 200; block++) assert(device.write(block, block + 1));
+  assert(!device.history.isWhole());
+  open.resolve();
+  let writes = 0;
+  const goOn = async () => {
+    device.write((writes * 37) % BLOCKS, 1 + writes % 255);
+    writes++;
+    await systemClock.sleep(2);
+  };
+  const sinceMs = performance.now();
+  while (replicator.mode !== "logging" || !device.history.isWhole()) {
+    assert(performance.now() - sinceMs < 20_000, "it never ends under load");
+    await goOn();
+  }
+  const ended = device.events.length;
+  for (let n = 0; n < 200; n++) await goOn();
+  assertEquals(device.events.slice(ended).map(({ mode }) => mode), [], "the mode stays");
+  replicator.stop();
+  await running;
+  assertEquals(device.replica.published.at(-1), device.primary);
+});
+
 Deno.test("the lag is that of the published state, through a resync and after it", async () => {
   const device = newResyncDevice();
   const lag = () => lagReport(device.views, device.pool.usedUnits() * UNIT, systemClock.wallMs());
