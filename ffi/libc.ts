@@ -73,10 +73,6 @@ const LIBC_SYMBOLS = {
     result: "i32",
   },
   flock: { parameters: ["i32", /* int fd */ "i32" /* int operation */], result: "i32" },
-  fcntl: {
-    parameters: ["i32", /* int fd */ "i32", /* int cmd */ "usize" /* unsigned long arg */],
-    result: "i32",
-  },
   ioctl: {
     parameters: [
       "i32", // int fd
@@ -85,7 +81,6 @@ const LIBC_SYMBOLS = {
     ],
     result: "i32",
   },
-  dup2: { parameters: ["i32", /* int oldfd */ "i32" /* int newfd */], result: "i32" },
   pipe2: { parameters: ["buffer", /* int pipefd[2] */ "i32" /* int flags */], result: "i32" },
 
   close_range: {
@@ -112,17 +107,10 @@ const LIBC_SYMBOLS = {
     result: "i32",
     nonblocking: true,
   },
-  fsyncAsync: { name: "fsync", parameters: ["i32"], result: "i32", nonblocking: true },
   fdatasyncAsync: { name: "fdatasync", parameters: ["i32"], result: "i32", nonblocking: true },
   fallocateAsync: {
     name: "fallocate",
     parameters: ["i32", "i32", "i64", "i64"],
-    result: "i32",
-    nonblocking: true,
-  },
-  ioctlAsync: {
-    name: "ioctl",
-    parameters: ["i32", "usize", "buffer"],
     result: "i32",
     nonblocking: true,
   },
@@ -147,7 +135,6 @@ const LIBC_SYMBOLS = {
     parameters: ["usize", /* const void *addr */ "usize" /* size_t len */],
     result: "i32",
   },
-  mlockall: { parameters: ["i32" /* int flags */], result: "i32" },
   madvise: {
     parameters: ["usize", /* void *addr */ "usize", /* size_t len */ "i32" /* int advice */],
     result: "i32",
@@ -160,7 +147,6 @@ const LIBC_SYMBOLS = {
     parameters: ["u32", /* unsigned int initval */ "i32" /* int flags */],
     result: "i32",
   },
-  gettid: { parameters: [], result: "i32" }, // pid_t gettid(void)
   setpriority: {
     parameters: [
       "i32", // int which: PRIO_PROCESS
@@ -179,26 +165,6 @@ const LIBC_SYMBOLS = {
       "usize", // unsigned long arg5
     ],
     result: "i32",
-  },
-  sched_setaffinity: {
-    parameters: [
-      "i32", // pid_t pid
-      "usize", // size_t cpusetsize
-      "buffer", // const cpu_set_t *mask
-    ],
-    result: "i32",
-  },
-  sched_getaffinity: {
-    parameters: [
-      "i32", // pid_t pid
-      "usize", // size_t cpusetsize
-      "buffer", // cpu_set_t *mask
-    ],
-    result: "i32",
-  },
-  syscall: {
-    parameters: ["i64", "usize", "usize", "usize", "usize", "usize", "usize"],
-    result: "i64", // long syscall(long number, ...)
   },
 } as const satisfies Deno.ForeignLibraryInterface;
 
@@ -220,7 +186,6 @@ export const O_WRONLY = 1;
 export const O_RDWR = 2;
 export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
-export const O_DSYNC = 0o10000;
 export const O_CLOEXEC = 0o2000000;
 export const O_DIRECT = IS_ARM64 ? 0o200000 : 0o40000;
 
@@ -230,17 +195,13 @@ export const MADV_NOHUGEPAGE = 15;
 /** Takes the pages from the system now; since Linux 5.14, EINVAL before. */
 export const MADV_POPULATE_WRITE = 23;
 
-export const SEEK_SET = 0;
-export const SEEK_END = 2;
 export const SEEK_DATA = 3;
 export const SEEK_HOLE = 4;
 
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
-export const LOCK_UN = 8;
 
 export const PROT_READ = 1;
-export const PROT_WRITE = 2;
 export const MAP_SHARED = 1;
 export const MAP_POPULATE = 0x8000;
 
@@ -249,15 +210,10 @@ export const FALLOC_FL_PUNCH_HOLE = 0x02;
 export const FALLOC_FL_ZERO_RANGE = 0x10;
 
 export const EFD_CLOEXEC = 0o2000000;
-export const EFD_NONBLOCK = 0o4000;
 
 export const PR_SET_IO_FLUSHER = 57;
-export const PR_GET_IO_FLUSHER = 58;
 
 const PRIO_PROCESS = 0;
-
-export const MCL_CURRENT = 1;
-export const MCL_FUTURE = 2;
 
 const CLOSE_RANGE_CLOEXEC = 4;
 

@@ -21,34 +21,7 @@ const LIBURING_SYMBOLS = {
     parameters: ["pointer", /* struct io_uring *ring */ "u32" /* unsigned wait_nr */],
     result: "i32",
   },
-  io_uring_submit_and_wait_timeout: {
-    parameters: [
-      "pointer", // struct io_uring *ring
-      "pointer", // struct io_uring_cqe **cqe_ptr
-      "u32", // unsigned wait_nr
-      "pointer", // struct __kernel_timespec *ts
-      "pointer", // sigset_t *sigmask
-    ],
-    result: "i32",
-  },
   io_uring_get_events: { parameters: ["pointer" /* struct io_uring *ring */], result: "i32" },
-  io_uring_register_files: {
-    parameters: [
-      "pointer", // struct io_uring *ring
-      "buffer", // const int *files
-      "u32", // unsigned nr_files
-    ],
-    result: "i32",
-  },
-  io_uring_register_buffers: {
-    parameters: [
-      "pointer", // struct io_uring *ring
-      "buffer", // const struct iovec *iovecs
-      "u32", // unsigned nr_iovecs
-    ],
-    result: "i32",
-  },
-  io_uring_register_ring_fd: { parameters: ["pointer" /* struct io_uring *ring */], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /** The opened library's functions. */

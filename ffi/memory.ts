@@ -9,7 +9,7 @@
 
 import { MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_POPULATE_WRITE, openLibc } from "./libc.ts";
 import { invariant } from "../src/base/assert.ts";
-import { dataError, usageError } from "../src/base/errors.ts";
+import { usageError } from "../src/base/errors.ts";
 
 /** Size that O_DIRECT buffers and mmap offsets are aligned to. */
 export const PAGE_BYTES = 4096;
@@ -62,17 +62,7 @@ export class SharedArea {
   }
 }
 
-/** Keeps any other buffer that the kernel was given reachable until {@link unpin}. */
-export function pin<T extends object>(buffer: T): T {
-  reachable.add(buffer);
-  return buffer;
-}
-
-export function unpin(buffer: object): void {
-  reachable.delete(buffer);
-}
-
-/** How many areas and pinned buffers are held; tests look for leaks with it. */
+/** How many areas are held; tests look for leaks with it. */
 export function reachableCount(): number {
   return reachable.size;
 }
@@ -86,11 +76,6 @@ export function addressOf(view: ArrayBufferView<ArrayBufferLike>): bigint {
 /** The pointer object for an address, or null for 0. */
 export function pointerAt(address: bigint): Deno.PointerValue {
   return Deno.UnsafePointer.create(address);
-}
-
-/** The address in a pointer that a call returned; 0n for null. */
-export function addressOfPointer(pointer: Deno.PointerValue): bigint {
-  return Deno.UnsafePointer.value(pointer);
 }
 
 function memoryAt(place: bigint | Deno.PointerValue, sizeBytes: number): ArrayBuffer {
@@ -145,16 +130,4 @@ const encoder = new TextEncoder();
 export function cString(path: string): Uint8Array<ArrayBuffer> {
   if (path.includes("\0")) throw usageError("Cannot use a path that contains a NUL character");
   return encoder.encode(`${path}\0`);
-}
-
-/** Text up to the first NUL, or all of it. */
-export function fromCString(bytes: Uint8Array): string {
-  const end = bytes.indexOf(0);
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(
-      bytes.slice(0, end < 0 ? bytes.length : end),
-    );
-  } catch (cause) {
-    throw dataError("Cannot read a name from the kernel: not valid UTF-8", { cause });
-  }
 }

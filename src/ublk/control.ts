@@ -43,8 +43,6 @@ import {
   UBLK_CMD_GET_DEV_INFO,
   UBLK_CMD_GET_DEV_INFO2,
   UBLK_CMD_GET_FEATURES,
-  UBLK_CMD_GET_PARAMS,
-  UBLK_CMD_GET_QUEUE_AFFINITY,
   UBLK_CMD_SET_PARAMS,
   UBLK_CMD_START_DEV,
   UBLK_CMD_STOP_DEV,
@@ -59,7 +57,6 @@ const NO_QUEUE = 0xffff;
 /** dev_id with which ADD_DEV picks a free number. */
 const ANY_DEVICE = 0xffff_ffff;
 const ARGUMENT_BYTES = 4096;
-const AFFINITY_BYTES = 128;
 const DEFAULT_DEADLINE_MS = 10_000;
 const POLL_MAX_MS = 10;
 /** user_data of cancellations; commands count up from 1. */
@@ -165,16 +162,6 @@ export class UblkControl implements CqeSink {
     );
   }
 
-  async getParams(deviceId: number): Promise<DevParams> {
-    const argument = new Uint8Array(Params.size);
-    viewOf(argument).setUint32(Params.offset.len, Params.size, true);
-    const answer = await this.#call(
-      { nr: UBLK_CMD_GET_PARAMS, name: "GET_PARAMS", deviceId },
-      argument,
-    );
-    return Params.decode(viewOf(answer));
-  }
-
   /** START_DEV: makes /dev/ublkbN. Waits in the driver until every tag of every queue is fetched. */
   async startDevice(deviceId: number, pid: number, deadlineMs?: number): Promise<void> {
     const command = { nr: UBLK_CMD_START_DEV, name: "START_DEV", deviceId, deadlineMs };
@@ -223,22 +210,6 @@ export class UblkControl implements CqeSink {
       if (errnoOf(error) === "ENODEV" || first === "EINVAL") return undefined;
       throw error;
     }
-  }
-
-  /** GET_QUEUE_AFFINITY: numbers of the CPUs whose requests go to the queue. */
-  async queueCpus(deviceId: number, queueId: number): Promise<number[]> {
-    const answer = await this.#call({
-      nr: UBLK_CMD_GET_QUEUE_AFFINITY,
-      name: "GET_QUEUE_AFFINITY",
-      deviceId,
-      // The command takes the queue's number in data[0], not in queue_id.
-      data: BigInt(queueId),
-    }, new Uint8Array(AFFINITY_BYTES));
-    const cpus: number[] = [];
-    for (let cpu = 0; cpu < AFFINITY_BYTES * 8; cpu++) {
-      if (answer[cpu >> 3] & (1 << (cpu & 7))) cpus.push(cpu);
-    }
-    return cpus;
   }
 
   /** Closes the control device. Commands that are late stay with the kernel until it is done. */
