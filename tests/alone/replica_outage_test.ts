@@ -41,6 +41,20 @@ function p99Us(lines: readonly string[], name: string): number {
   return report.jobs[0].write.clat_ns.percentile["99.000000"] / 1000;
 }
 
+/** The replica comes back under a load that it can bear, and the mode does while that load goes on. */
+const HEALS_UNDER_LOAD =
+  `fio --name=heal --filename=/dev/ublkb0 --rw=randwrite --bs=4k --ioengine=io_uring --iodepth=2 \\
+      --direct=1 --time_based --runtime=600 --rate_iops=40 --output=/run/heal.log &
+    heal=$!
+    switch_hole
+    for try in $(seq 60); do [ "$(mode)" = logging ] && break; sleep 2; done
+    [ "$(mode)" = logging ] || { io status -n 0; io stats -n 0; cat /run/hyper-io-replica/*.log; fail "no logging"; }
+    kill -0 $heal || fail "the load has ended before"
+    echo "mode $(mode)"
+    kill -INT $heal
+    wait $heal
+    grep -q "err= 0" /run/heal.log || fail "fio: $(cat /run/heal.log)"`;
+
 Deno.test("a replica in a black hole costs the guest nothing, and is equal after it", async () => {
   const seconds = scaled(12, 300);
   const { bucket, credentials } = await server.createRoot();
@@ -71,18 +85,7 @@ Deno.test("a replica in a black hole costs the guest nothing, and is equal after
     cno=$(io inspect ${root}/$uuid $direct --json | grep -o '"lastCno": *[0-9]*' | head -1 | grep -o '[0-9]*$')
     io export --replica ${root}/$uuid $direct -o /run/during.img --quiet || fail "export during"
     rm /run/during.img
-    # It heals under a load that the replica can bear, and comes back to logging while that goes on.
-    fio --name=heal --filename=/dev/ublkb0 --rw=randwrite --bs=4k --ioengine=io_uring --iodepth=2 \
-      --direct=1 --time_based --runtime=600 --rate_iops=40 --output=/run/heal.log &
-    heal=$!
-    switch_hole
-    for try in $(seq 60); do [ "$(mode)" = logging ] && break; sleep 2; done
-    [ "$(mode)" = logging ] || { io status -n 0; io stats -n 0; cat /run/hyper-io-replica/*.log; fail "no logging"; }
-    kill -0 $heal || fail "the load has ended before"
-    echo "mode $(mode)"
-    kill -INT $heal
-    wait $heal
-    grep -q "err= 0" /run/heal.log || fail "fio: $(cat /run/heal.log)"
+    ${HEALS_UNDER_LOAD}
     echo "peak $(peak_mib)"
     stopped "after the outage"
     io export --replica ${root}/$uuid $direct -o /run/exported.img --quiet || fail export
