@@ -1,9 +1,10 @@
 // Whether a primary is the device that the command line names. Nothing is changed before that is known.
 
 import { usageError } from "./base/errors.ts";
-import { exactSize } from "./base/units.ts";
+import { exactSize, formatSize } from "./base/units.ts";
 import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
 import type { Superblock } from "./format/superblock.ts";
+import { poolHoldsRequests, SHARED_BYTES_MAX, sharedLayout } from "./shared/layout.ts";
 
 /** Refuses a primary that is not the device that the command line names, or does not fit its options. */
 export function checkIdentity(
@@ -29,6 +30,29 @@ export function checkIdentity(
       { hint: `Leave ${name} out: format has stored it.` },
     );
   }
+}
+
+/** With the size of a data block, which the primary tells, buffers and pool must still fit. */
+export function checkMemory(
+  { queues, depth, bufferBytes: ioBufBytes }: DeviceConfig,
+  { poolBytes }: ReplicaTargetConfig,
+  { dataBlockBytes: unitBytes, regionBytes, deviceSizeBytes }: Superblock,
+): void {
+  const shape = { queues, depth, ioBufBytes, unitBytes, poolBytes, regionBytes, deviceSizeBytes };
+  if (!poolHoldsRequests(shape)) {
+    throw usageError(
+      `Cannot use --pool-size ${formatSize(poolBytes)}: it must hold two requests of ` +
+        `${formatSize(ioBufBytes)} with the data blocks of ${formatSize(unitBytes)} around them`,
+      { hint: "Give a greater --pool-size or a smaller --io-buf-size." },
+    );
+  }
+  const { totalBytes } = sharedLayout(shape);
+  if (totalBytes <= SHARED_BYTES_MAX) return;
+  throw usageError(
+    `Cannot use --queue ${queues} with --depth ${depth}: buffers, pool and maps would take ` +
+      `${formatSize(totalBytes)} of memory, more than ${formatSize(SHARED_BYTES_MAX)}`,
+    { hint: "Give a smaller --queue, --depth, --io-buf-size or --pool-size." },
+  );
 }
 
 /** Regions consist of whole logical blocks, of the primary's or of greater ones that were asked for. */

@@ -13,7 +13,7 @@ import { ReplicaError } from "./base/errors.ts";
 import { hit } from "./base/failpoints.ts";
 import { roomLog } from "./base/log.ts";
 import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
-import { checkIdentity, checkLogicalBlock } from "./identity_of_target.ts";
+import { checkIdentity, checkLogicalBlock, checkMemory } from "./identity_of_target.ts";
 import { TargetIntents } from "./intents_of_target.ts";
 import { TargetMarks } from "./marks_of_target.ts";
 import { PrimaryMetadata } from "./primary/metadata.ts";
@@ -93,7 +93,6 @@ export class ReplicaTarget implements Target {
     warnings: [],
   };
   #stallWatch: AbortController | null = null;
-  #syncLoggedMs = -Infinity;
 
   private constructor(
     config: DeviceConfig,
@@ -141,6 +140,7 @@ export class ReplicaTarget implements Target {
       const metadata = await PrimaryMetadata.load(primary);
       checkIdentity(config, target, metadata.superblock);
       checkLogicalBlock(config, metadata.superblock, primary.geometry.logicalBlockBytes);
+      checkMemory(config, target, metadata.superblock);
       return new ReplicaTarget(config, target, { primary, metadata, opening, system });
     } catch (error) {
       primary.close();
@@ -163,6 +163,7 @@ export class ReplicaTarget implements Target {
 
   async start(start: TargetStart): Promise<void> {
     const { superblock } = this.#metadata;
+    this.#tellOfDamage();
     const layout = sharedLayout({
       queues: start.queues,
       depth: start.depth,
@@ -202,6 +203,14 @@ export class ReplicaTarget implements Target {
       signal.removeEventListener("abort", abandon);
     }
     void handle.ended.then((end) => this.#replicatorEnded(end));
+  }
+
+  #tellOfDamage(): void {
+    const { redundant, damagedSlots } = this.#metadata;
+    if (!redundant) this.#log.warn("One copy of the superblock was damaged; it is written anew");
+    if (damagedSlots.length > 0) {
+      this.#log.warn("Records of the flush log are damaged", { slots: damagedSlots.join(" ") });
+    }
   }
 
   queueBuffers(queueId: number): QueueBuffers {

@@ -1,5 +1,5 @@
 // What stands behind a ublk device, as src/device.ts needs it. One implementation per target type;
-// openTarget() makes the one that a configuration asks for.
+// start_device.ts chooses by the configuration.
 
 import type { SharedAreaHandle } from "../ffi/memory.ts";
 import type { QueueTarget } from "./queue/room.ts";

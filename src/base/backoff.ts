@@ -1,4 +1,4 @@
-// Waiting between tries: capped exponential growth with full jitter, so that many clients of a store
+// Waiting between tries: capped exponential growth with equal jitter, so that many clients of a store
 // that comes back do not come back at the same instant.
 
 export interface BackoffLimits {

@@ -287,7 +287,7 @@ const addLoop = defineCommand({
 
 const addNull = defineCommand({
   name: "null",
-  summary: "A device that drops writes and reads zeros",
+  summary: "A device that drops writes and reads whatever was in its buffers",
   description: "Measures what ublk and this program cost, without any storage.",
   options: { ...deviceOptions, ...bareSocket, ...daemonOptions, ...refusedOptions },
   examples: [["add null -q 4 --device-size 1TiB", "Four queues, one tebibyte"]],

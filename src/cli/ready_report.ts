@@ -51,7 +51,7 @@ export function readyText(report: ReadyReport, config: DeviceConfig, json: boole
 function targetLines({ target }: DeviceConfig): string[] {
   switch (target.type) {
     case "null":
-      return ["  target    null: writes are dropped, reads give zeros"];
+      return ["  target    null: writes are dropped, reads give whatever was in the buffers"];
     case "loop":
       return [`  target    ${target.path}, without a replica`];
     case "io-replica":

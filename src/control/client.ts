@@ -3,7 +3,7 @@
 
 import { errorOfReport } from "../base/error_report.ts";
 import { InvariantError } from "../base/assert.ts";
-import { messageOf, ReplicaError, systemReason } from "../base/errors.ts";
+import { dataError, messageOf, ReplicaError, systemReason } from "../base/errors.ts";
 import { checkSocketPath } from "../config.ts";
 import { LineConnection, TooSlowError } from "./line_connection.ts";
 import {
@@ -12,6 +12,7 @@ import {
   parseResponse,
   type PingReport,
   type Request,
+  type Response,
   RESPONSE_BYTES_MAX,
   type StatsReport,
   type StatusReport,
@@ -101,9 +102,7 @@ async function call(
     signal?.throwIfAborted();
     await lines.send(encodeLine(request));
     for (;;) {
-      const line = await lines.readLine();
-      if (line === null) throw goneError(path);
-      const response = parseResponse(line);
+      const response = await nextResponse(lines, path);
       if ("progress" in response) onProgress(response.progress);
       else if (response.ok) return response.result;
       else throw errorOfReport(response.error);
@@ -114,6 +113,21 @@ async function call(
     signal?.removeEventListener("abort", abandon);
     lines.close();
   }
+}
+
+/** What the other side says is not the user's mistake, whatever is wrong with it. */
+async function nextResponse(lines: LineConnection, path: string): Promise<Response> {
+  try {
+    const line = await lines.readLine();
+    if (line !== null) return parseResponse(line);
+  } catch (error) {
+    if (!(error instanceof ReplicaError) || error.kind !== "usage") throw error;
+    throw dataError(`Cannot read what the daemon at "${path}" answers: ${error.message}`, {
+      hint: "Has it died meanwhile? Is it a hyper-io-replica daemon, of the same version?",
+      cause: error,
+    });
+  }
+  throw goneError(path);
 }
 
 async function connect(path: string): Promise<Deno.UnixConn> {

@@ -102,6 +102,9 @@ export function sameWriter(a: WriterIdentity | null, b: WriterIdentity): boolean
     a.startedMs === b.startedMs;
 }
 
+/** The last moment that a Date can name. */
+const DATE_MS_MAX = 8.64e15;
+
 function isNatural(value: unknown): value is number {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 }
@@ -110,7 +113,8 @@ function isWriter(value: unknown): value is WriterIdentity {
   if (typeof value !== "object" || value === null) return false;
   const { id, host, pid, boot, startedMs } = value as Record<string, unknown>;
   return typeof id === "string" && isUuid(id) && typeof host === "string" && isNatural(pid) &&
-    (boot === undefined || typeof boot === "string") && isNatural(startedMs);
+    (boot === undefined || typeof boot === "string") && isNatural(startedMs) &&
+    startedMs <= DATE_MS_MAX;
 }
 
 function parse(bytes: Uint8Array, object: string): Record<string, unknown> {

@@ -41,7 +41,7 @@ export const FlushRecordLayout = struct("FlushRecord", PAGE_BYTES, {
   timeMs: size64,
   /** For the writer's epoch (R13). */
   reservedWriter: zero(16),
-  /** Etag of the replica's inode after the commit: a foreign change shows. */
+  /** Etag of the replica's inode after the commit; for people only. */
   inodeEtag: text(ETAG_BYTES_MAX),
   segmentEtag: text(ETAG_BYTES_MAX),
   reserved: zero(3752),

@@ -34,18 +34,23 @@ export async function probeWithBlkid(path: string): Promise<string[]> {
   }
 }
 
-/** blkid's names for what foreign_signature.ts knows, with its size. */
-const KNOWN_TO_BLKID = new Set(
-  "ext2 ext3 ext4 xfs btrfs ntfs exfat vfat swap f2fs squashfs gpt dos".split(" "),
-);
+/** What foreign_signature.ts calls what blkid calls otherwise. */
+const OWN_NAMES: Readonly<Record<string, string>> = {
+  ext2: "ext2/3/4",
+  ext3: "ext2/3/4",
+  ext4: "ext2/3/4",
+  dos: "dos partition table",
+};
 
 /** File systems, partition tables and the like on a primary, with their ends where they tell. */
 export async function findForeign(disk: Disk): Promise<ForeignContent[]> {
   const headBytes = alignDown(Math.min(SIGNATURE_HEAD_BYTES, disk.sizeBytes), PAGE_BYTES);
   if (headBytes < PAGE_BYTES) return [];
   const sized = foreignContents(await disk.read(0, headBytes));
+  const found = new Set(sized.map(({ type }) => type));
+  // What only blkid has found - on another page size, a later version - has a size that nobody told us.
   const others = (await probeWithBlkid(disk.name))
-    .filter((type) => !KNOWN_TO_BLKID.has(type))
+    .filter((type) => !found.has(OWN_NAMES[type] ?? type))
     .map((type) => ({ type, endBytes: null }));
   return [...sized, ...others];
 }

@@ -6,7 +6,7 @@ import { closedError, type Effect, storeUnavailable } from "./store_error.ts";
 
 /** Refusals that stay until somebody does something, with what to do. */
 const OPERATOR_HINTS: Readonly<Record<string, string>> = {
-  ENOSPC: "Free space on the replica's file system, or shorten the retention of checkpoints.",
+  ENOSPC: "Free space on the replica's file system: a replica only grows in this version.",
   EDQUOT: "Raise the disk quota of the user that runs the program, or free space.",
   EACCES: "Give the user that runs the program read and write permission on the replica directory.",
   EPERM: "The file system does not allow it: check its mount options and the directory's owner.",

@@ -3,7 +3,7 @@
 //
 // Invariant: after stop() no timer and no listener is left.
 //
-// Caller: s3_store.ts.
+// Caller: s3_connection.ts.
 
 import type { Clock } from "../base/clock.ts";
 

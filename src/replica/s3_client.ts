@@ -4,7 +4,7 @@
 // - one attempt per call: retry_store.ts decides about the next;
 // - the Date header of every answer, which the SDK drops, in its $metadata.
 //
-// Caller: s3_store.ts.
+// Caller: s3_connection.ts.
 
 import { Agent as HttpAgent, type AgentOptions, type ClientRequest } from "node:http";
 import { Agent as HttpsAgent } from "node:https";

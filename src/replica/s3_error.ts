@@ -5,7 +5,7 @@
 // no credentials, a request that was not sent whole, or a refusal with a code that says so. Any
 // other 5xx and every lost answer is "unknown".
 //
-// Callers: s3_store.ts, s3_upload.ts.
+// Caller: s3_connection.ts.
 
 import { ReplicaError, usageError } from "../base/errors.ts";
 import { notS3Error } from "./s3_answer.ts";

@@ -9,7 +9,6 @@
 //   | clean      | different              |               | refuse                                      |
 //   | active     | explained              | none          | attach                                      |
 //   | active     | explained              | some          | forward part                                |
-//   | active     | explained              | not recorded  | forward full                                |
 //   | diverged   | explained              |               | forward full                                |
 //   | active     | more than one ahead    |               | refuse                                      |
 //   | any        | unexplained            |               | refuse                                      |
@@ -39,8 +38,8 @@ export interface StartupFacts {
   readonly replicaCommitIsOwn: boolean;
   /** A checkpoint between the two numbers, which the primary never recorded; null: there is none. */
   readonly unrecordedCno: number | null;
-  /** Regions that the primary's map says may differ; null: it was not kept. */
-  readonly dirtyRegions: number | null;
+  /** Regions that the primary's map says may differ. */
+  readonly dirtyRegions: number;
   /** What the segments after the replica's newest checkpoint can be gone on with as; null: not. */
   readonly staged: "part" | "whole" | null;
   /** The operator said that a fresh primary holds nothing that the replica must get. */
@@ -110,10 +109,6 @@ function wholeDevice({ staged }: StartupFacts, why: string): StartupDecision {
 }
 
 function equalButFor({ dirtyRegions, staged }: StartupFacts): StartupDecision {
-  if (dirtyRegions === null) {
-    const why = "the primary does not say which regions were written";
-    return { action: "forward-full", why, resumes: false };
-  }
   if (staged !== null) {
     const why = `a resync was cut short and goes on: ${dirtyRegions} regions may differ`;
     return { action: "forward-part", why, resumes: true };

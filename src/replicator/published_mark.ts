@@ -1,5 +1,5 @@
 // Waiting until a published checkpoint holds everything that stood in the ring at a moment.
-// Callers: verify.ts.
+// Caller: verify_run.ts.
 
 import type { Clock } from "../base/clock.ts";
 import { ReplicaError } from "../base/errors.ts";

@@ -15,7 +15,7 @@
 // the repetitions. A block that is written all the time is none that stays wrong: each of its writes
 // goes to the replica anew.
 //
-// Callers: room.ts. The effects are parameters; what is found is reported, and repaired by the caller.
+// Caller: verify_run.ts. The effects are parameters; what is found is reported, and repaired by the caller.
 
 import type { Clock } from "../base/clock.ts";
 import { ReplicaError } from "../base/errors.ts";

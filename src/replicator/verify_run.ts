@@ -1,5 +1,5 @@
 // One comparison in the replicator's room: the real primary, store and memory behind verify.ts, then the
-// repair that was asked for, then the report. Callers: room.ts.
+// repair that was asked for, then the report. Caller: comparison.ts.
 
 import type { Clock } from "../base/clock.ts";
 import { MiB } from "../base/units.ts";

@@ -1,5 +1,5 @@
 // Waking the replicator. It has an event loop, so it is woken through Atomics.notify; queues are
-// blocked in their ring and are woken through their doorbell's eventfd (shared/doorbell.ts).
+// blocked in their ring and are woken through their doorbell's eventfd (shared/doorbells.ts).
 //
 // A sleeping replicator first raises `replicatorAsleep`, then looks for work once more, and only then
 // waits; a queue publishes first and reads the flag afterwards. Both are sequentially consistent, so

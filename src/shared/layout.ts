@@ -123,15 +123,23 @@ export interface SharedLayout extends SharedShape {
   readonly totalBytes: number;
 }
 
+/** What a WebAssembly memory with 64-bit addresses may take (V8: 2^18 pages). */
+export const SHARED_BYTES_MAX = 16 * GiB;
+
+/** Whether the pool holds two of the greatest requests, each with the whole blocks around it. */
+export function poolHoldsRequests(
+  { poolBytes, ioBufBytes, unitBytes }: Pick<SharedShape, "poolBytes" | "ioBufBytes" | "unitBytes">,
+): boolean {
+  const units = Math.floor(poolBytes / unitBytes);
+  return units * unitBytes >= 2 * (ioBufBytes + tagSlackBytes(unitBytes));
+}
+
 export function sharedLayout(shape: SharedShape): SharedLayout {
   const { queues, depth, ioBufBytes, unitBytes, poolBytes, regionBytes } = shape;
   invariant(unitBytes % PAGE === 0, "the pool's unit is a multiple of a page");
   invariant(regionBytes > 0 && regionBytes % SECTOR === 0, "a region has whole sectors");
+  invariant(poolHoldsRequests(shape), "the pool holds two requests");
   const poolUnits = Math.floor(poolBytes / unitBytes);
-  invariant(
-    poolUnits * unitBytes >= 2 * (ioBufBytes + 2 * unitBytes),
-    "the pool holds two requests",
-  );
   const tagStrideBytes = alignUp(ioBufBytes + tagSlackBytes(unitBytes), PAGE);
   const countersOffset = alignUp((SINGLE_WORDS + queues * CACHE_LINE_WORDS) * 4, PAGE);
   const locksOffset = alignUp(countersOffset + (queues + 1) * COUNTER_ROW * 8, PAGE);

@@ -12,18 +12,24 @@ import { FakeClock } from "../support/fake_clock.ts";
 
 const UUID = "6d5f0a52-6f0e-4a34-8b45-3b6f8a1c2d3e";
 
+/** What a device with four tags takes at the least. */
+const SETTINGS = { queues: 1, depth: 4, bufferBytes: 65536, poolBytes: 2 ** 20 };
+
 /** Logical blocks that the operator asked for, and those of the primary. */
 interface Blocks {
   readonly asked?: number;
   readonly primary?: number;
 }
 
-async function formattedDisk(regionBytes = 65536): Promise<FailingDisk> {
+async function formattedDisk(
+  regionBytes = 65536,
+  dataBlockBytes = 4096,
+): Promise<FailingDisk> {
   const disk = new FailingDisk(1024 * 1024);
   const layout = primaryLayout({
     primarySizeBytes: disk.sizeBytes,
     regionBytes,
-    dataBlockBytes: 4096,
+    dataBlockBytes,
   });
   const superblock: Superblock = {
     sequence: 1,
@@ -32,7 +38,7 @@ async function formattedDisk(regionBytes = 65536): Promise<FailingDisk> {
     deviceSizeBytes: layout.deviceSizeBytes,
     regionBytes: layout.regionBytes,
     metaBlockBytes: 4096,
-    dataBlockBytes: 4096,
+    dataBlockBytes,
     state: "formatting",
     createdMs: 1,
     writtenMs: 1,
@@ -44,7 +50,11 @@ async function formattedDisk(regionBytes = 65536): Promise<FailingDisk> {
   return disk;
 }
 
-function openTarget(disk: FailingDisk, blocks: Blocks = {}): Promise<ReplicaTarget> {
+function openTarget(
+  disk: FailingDisk,
+  blocks: Blocks = {},
+  settings: Partial<typeof SETTINGS> = {},
+): Promise<ReplicaTarget> {
   const { asked = null, primary: logicalBlockBytes = 512 } = blocks;
   const primary = Object.assign(disk, {
     geometry: { logicalBlockBytes, physicalBlockBytes: 4096 },
@@ -53,8 +63,14 @@ function openTarget(disk: FailingDisk, blocks: Blocks = {}): Promise<ReplicaTarg
     close: () => {},
   }) as unknown as TargetPrimary;
   const system = { clock: new FakeClock(), openPrimary: () => Promise.resolve(primary) };
-  const target = { path: disk.name, uuid: UUID, regionBytes: null } as ReplicaTargetConfig;
-  const config = { deviceSizeBytes: null, logicalBlockBytes: asked } as DeviceConfig;
+  const { poolBytes, ...device } = { ...SETTINGS, ...settings };
+  const target = {
+    path: disk.name,
+    uuid: UUID,
+    regionBytes: null,
+    poolBytes,
+  } as ReplicaTargetConfig;
+  const config = { deviceSizeBytes: null, logicalBlockBytes: asked, ...device } as DeviceConfig;
   const { signal } = new AbortController();
   return ReplicaTarget.open(config, target, { signal }, system as unknown as TargetSystem);
 }
@@ -69,6 +85,24 @@ Deno.test("ReplicaTarget.open() takes regions of whole logical blocks only", asy
     const open = () => openTarget(disk, blocks);
     await assertRejects(open, ReplicaError, "regions of 64.5KiB (66048 bytes)");
   }
+});
+
+Deno.test("ReplicaTarget.open() refuses a pool and buffers that do not fit the primary's data blocks", async () => {
+  const small = openTarget(await formattedDisk(65536, 65536), {}, { poolBytes: 6 * 65536 });
+  await small;
+  const pool = { poolBytes: 5 * 65536 };
+  await assertRejects(
+    async () => await openTarget(await formattedDisk(65536, 65536), {}, pool),
+    ReplicaError,
+    "it must hold two requests of 64KiB with the data blocks of 64KiB around them",
+  );
+  const large = { queues: 32, depth: 4096, bufferBytes: 4096 };
+  await openTarget(await formattedDisk(), {}, large);
+  await assertRejects(
+    async () => await openTarget(await formattedDisk(65536, 65536), {}, large),
+    ReplicaError,
+    "more than 16GiB",
+  );
 });
 
 // Found by the simulator: killed while it stored its claim, cut off before the next daemon stored it

@@ -249,20 +249,24 @@ Deno.test("the client says why a daemon cannot be reached", async () => {
   const options = { timeoutMs: 50 };
   await assertRejects(() => ping(place.socket, options), ReplicaError, "does not answer in time");
   (await listener.accept()).close();
-  const rows: [string, string][] = [
-    ["", "it closed the connection without an answer"],
-    ["HTTP/1.1 400 Bad Request\r\n\r\n", "it is not valid JSON"],
-    ["{}\n", "it has an unknown form"],
-    ['{"ok":false,"error":{"kind":"odd"}}\n', "it has an unknown form"],
+  const rows: [string, string, string][] = [
+    ["", "unavailable", "it closed the connection without an answer"],
+    ["HTTP/1.1 400 Bad Request\r\n\r\n", "data", "it is not valid JSON"],
+    ['{"ok":tr', "data", "it ends without a newline"],
+    ["{}\n", "data", "it has an unknown form"],
+    ['{"ok":false,"error":{"kind":"odd"}}\n', "data", "it has an unknown form"],
   ];
-  for (const [text, part] of rows) {
+  for (const [text, kind, part] of rows) {
     const answering = (async () => {
       using connection = await listener.accept();
       await connection.read(new Uint8Array(100));
       await connection.write(new TextEncoder().encode(text));
     })();
-    await assertRejects(() => ping(place.socket), ReplicaError, part, text);
+    const asked = ping(place.socket).catch((error) => error);
     await answering;
+    const error = await asked;
+    assert(error instanceof ReplicaError && error.message.includes(part), String(error));
+    assertEquals(error.kind, kind, text);
   }
 });
 

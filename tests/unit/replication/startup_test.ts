@@ -2,7 +2,7 @@ import { assertEquals } from "../../support/assert.ts";
 import { decideStartup, type PrimaryState } from "../../../src/replication/startup.ts";
 
 /** Primary state, its checkpoint, the replica's, own claim, dirty regions, skip; and what follows. */
-type Row = [PrimaryState, number, number, boolean, number | null, boolean, string];
+type Row = [PrimaryState, number, number, boolean, number, boolean, string];
 
 const ROWS: readonly Row[] = [
   ["formatted", 0, 0, true, 0, false, "forward-full"],
@@ -20,12 +20,10 @@ const ROWS: readonly Row[] = [
   ["active", 7, 7, true, 0, false, "attach"],
   ["active", 7, 7, true, 2, false, "forward-part"],
   ["active", 7, 7, false, 2, false, "forward-part"],
-  ["active", 7, 7, true, null, false, "forward-full"],
   ["active", 7, 8, true, 2, false, "forward-part"],
   ["active", 7, 12, true, 2, false, "forward-part"],
   ["active", 7, 8, false, 2, false, "refuse"],
   ["active", 7, 6, true, 2, false, "refuse"],
-  ["active", 0, 0, true, null, true, "forward-full"],
   ["diverged", 7, 7, true, 0, false, "forward-full"],
   ["diverged", 7, 9, true, 0, false, "forward-full"],
   ["diverged", 7, 9, false, 0, false, "refuse"],
