@@ -133,3 +133,33 @@ Deno.test("Links in the documents resolve", () => {
   }
   assertEquals(dead, []);
 });
+
+Deno.test("Rules and promises that are cited are in docs/requirements.md, with files that exist", () => {
+  const requirements = readSource("docs/requirements.md");
+  const defined = new Set(requirements.match(/\bR\d+\b/g));
+  for (const [, first, last] of requirements.matchAll(/\bR(\d+)-R(\d+)\b/g)) {
+    for (let n = Number(first); n <= Number(last); n++) defined.add(`R${n}`);
+  }
+  const unknown = listFiles([".ts"]).filter((path) => /^(src|ffi)\//.test(path)).flatMap((path) =>
+    (readSource(path).match(/\b(?:R\d+(?=[,):;. ]|$))/gm) ?? [])
+      .filter((rule) => !defined.has(rule))
+      .map((rule) => `${path}: ${rule}`)
+  );
+  const named = [...requirements.matchAll(/`([a-z_]+\/[a-z_/]+\.ts)`/g)].map(([, path]) => path);
+  const missing = named.filter((path) => !fileExists(`src/${path}`));
+  assertEquals([unknown, missing], [[], []]);
+});
+
+Deno.test("Sources that comments and documents name by their path exist", () => {
+  const wrong: string[] = [];
+  for (const path of listFiles([".ts", ".md"])) {
+    const text = path.endsWith(".md")
+      ? readSource(path)
+      : readSource(path).split("\n").filter((line) => /^\s*(\/\/|\*|\/\*\*)/.test(line)).join("\n");
+    // NAME stands for any.
+    for (const [name] of text.matchAll(/\b(?:src|tests|tools|ffi)\/[\w/]+\.(?:ts|sh|py)\b/g)) {
+      if (!name.includes("NAME") && !fileExists(name)) wrong.push(`${path}: ${name}`);
+    }
+  }
+  assertEquals(wrong, []);
+});
