@@ -34,6 +34,9 @@ const WORKLOADS: readonly IntentWorkload[] = [
     depth: 32,
     operations: 60_000,
   },
+  // As many regions as 512 GiB have by default: nearly each random write is the first to its region.
+  { name: "65536 regions of 4 KiB, depth 32", regionBytes: 4 * KiB, depth: 32, operations: 60_000 },
+  { name: "65536 regions of 4 KiB, depth 1", regionBytes: 4 * KiB, depth: 1, operations: 10_000 },
 ];
 
 const STATES = {
