@@ -10,7 +10,7 @@
 // One system call per batch: completions are taken from the ring, answers and new I/Os are prepared,
 // then one call submits all of them and waits for the next completion.
 
-import { checkResult, EINTR, errnoError } from "../../ffi/errno.ts";
+import { checkResult, errnoError } from "../../ffi/errno.ts";
 import { high32, low32, PAGE_BYTES, SharedArea } from "../../ffi/memory.ts";
 import type { UblkQueue } from "../ublk/queue.ts";
 import { type CqeSink, IORING_OP_READ, isPassingRefusal, type Ring } from "../ublk/ring.ts";
@@ -24,8 +24,6 @@ const EVENTFD_BYTES = 8;
 /** Words of a queue's control memory, written by the main room before it rings the doorbell. */
 export const LOOP_CONTROL = { abandon: 0 } as const;
 export const LOOP_CONTROL_BYTES = 64;
-/** Between two tries to submit that the kernel refused for now. */
-const REFUSED_MS = 1;
 
 /** The part of a ublk queue that is used here: tests stand in for the driver. */
 export type CommandQueue = Pick<UblkQueue, "queueId" | "depth" | "fetch">;
@@ -49,8 +47,6 @@ export class QueueLoop implements CqeSink {
   readonly #doorbellLow: number;
   readonly #doorbellHigh: number;
   readonly #control: Int32Array;
-  /** A word that nobody changes, to wait on. */
-  readonly #pause = new Int32Array(new SharedArrayBuffer(4));
   #abortedTags = 0;
   #failure = 0;
   #abandoned = false;
@@ -86,20 +82,13 @@ export class QueueLoop implements CqeSink {
       const taken = ring.submitAndWait(1);
       if (taken < 0) {
         if (!isPassingRefusal(taken)) throw errnoError(-taken, "wait for requests");
-        this.#pauseAfter(taken);
+        ring.pauseAfter(taken);
+        // The doorbell's read may be among what is not submitted.
+        this.#heedAbandon();
       }
       ring.forEachCqe(this);
     }
     this.#checkFailure();
-  }
-
-  /** Nothing was submitted or waited for: lets what has completed be taken first. */
-  #pauseAfter(taken: number): void {
-    // A kernel without memory is not asked without a pause.
-    if (taken !== -EINTR) Atomics.wait(this.#pause, 0, 0, REFUSED_MS);
-    this.#ring.poll();
-    // The doorbell's read may be among what is not submitted.
-    this.#heedAbandon();
   }
 
   /** Frees the doorbell's memory; only after the ring is closed. */

@@ -93,9 +93,9 @@ export interface RingOptions {
   readonly deferTaskRun?: boolean;
 }
 
-/** How often submit() tries where nothing but a passing refusal stands against it, and its pause. */
+/** How often submit() tries where nothing but a passing refusal stands against it. */
 const SUBMIT_TRIES = 10_000;
-const SUBMIT_PAUSE_MS = 1;
+const REFUSED_MS = 1;
 
 /**
  * Whether a failed submit is to be tried again, best after completions were taken, as io_uring_enter(2) has it: a
@@ -223,8 +223,7 @@ export class Ring {
   submit(): number {
     let taken = this.#library.io_uring_submit(this.#pointer);
     for (let tries = 1; isPassingRefusal(taken) && tries < SUBMIT_TRIES; tries++) {
-      if (taken !== -EINTR) Atomics.wait(this.#pause, 0, 0, SUBMIT_PAUSE_MS);
-      this.poll();
+      this.pauseAfter(taken);
       taken = this.#library.io_uring_submit(this.#pointer);
     }
     return taken;
@@ -236,6 +235,12 @@ export class Ring {
    */
   submitAndWait(count: number): number {
     return this.#library.io_uring_submit_and_wait(this.#pointer, count);
+  }
+
+  /** After a passing refusal: a kernel without memory is not asked again without a pause. */
+  pauseAfter(taken: number): void {
+    if (taken !== -EINTR) Atomics.wait(this.#pause, 0, 0, REFUSED_MS);
+    this.poll();
   }
 
   /** Lets the kernel post what has completed, without waiting; 0 or -errno. */

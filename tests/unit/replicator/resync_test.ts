@@ -5,14 +5,19 @@ import { systemClock } from "../../../src/base/clock.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { lagReport } from "../../../src/control/replica_report.ts";
 
-Deno.test("a full pool costs no write, and ends with an equal replica", async () => {
+/** A device whose replica takes nothing until `open`, after more writes than its pool holds: 64 fit. */
+function overflowed() {
   const device = newResyncDevice();
   const open = Promise.withResolvers<void>();
   device.replica.gate = open.promise;
   const replicator = device.newReplicator();
   const running = replicator.run();
-  // 64 blocks fit; then everything is only marked.
   for (let block = 0; block < 200; block++) assert(device.write(block, block + 1));
+  return { device, open, replicator, running };
+}
+
+Deno.test("a full pool costs no write, and ends with an equal replica", async () => {
+  const { device, open, replicator, running } = overflowed();
   assert(!device.history.isWhole());
   assert(device.stale.count() > 0);
   const atBoundary = device.primary.slice();
@@ -33,12 +38,7 @@ Deno.test("a full pool costs no write, and ends with an equal replica", async ()
 });
 
 Deno.test("a resync ends while writes go on that the replica can bear, and does not come back", async () => {
-  const device = newResyncDevice();
-  const open = Promise.withResolvers<void>();
-  device.replica.gate = open.promise;
-  const replicator = device.newReplicator();
-  const running = replicator.run();
-  for (let block = 0; block < 200; block++) assert(device.write(block, block + 1));
+  const { device, open, replicator, running } = overflowed();
   assert(!device.history.isWhole());
   open.resolve();
   let writes = 0;
@@ -61,13 +61,8 @@ Deno.test("a resync ends while writes go on that the replica can bear, and does 
 });
 
 Deno.test("the lag is that of the published state, through a resync and after it", async () => {
-  const device = newResyncDevice();
+  const { device, open, replicator, running } = overflowed();
   const lag = () => lagReport(device.views, device.pool.usedUnits() * UNIT, systemClock.wallMs());
-  const open = Promise.withResolvers<void>();
-  device.replica.gate = open.promise;
-  const replicator = device.newReplicator();
-  const running = replicator.run();
-  for (let block = 0; block < 200; block++) assert(device.write(block, block + 1));
   await until(() => lag().seconds > 0.1);
   assertEquals([lag().operations, lag().bytes], [64, 64 * UNIT]);
   open.resolve();
