@@ -13,7 +13,7 @@
 // Callers: room.ts.
 
 import type { Clock } from "../base/clock.ts";
-import { dataError, usageError } from "../base/errors.ts";
+import { dataError, ReplicaError, usageError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import type { WriterIdentity } from "../format/device_card.ts";
 import type { PrimaryMetadata } from "../primary/metadata.ts";
@@ -226,10 +226,28 @@ async function decide(
     force,
   });
   if (decision.action !== "refuse") return decision;
+  if (metadata.unreadableSlots.length > 0) throw logUnreadable(store, metadata, decision.why);
   throw dataError(`Cannot attach the replica ${store.uri}: ${decision.why}`, {
     hint: "Was the primary restored, or the replica written by another device? To make the " +
       "replica follow this primary from now on, start with --force-startup-recover.",
   });
+}
+
+/** What speaks against the replica may be a record that the drive does not give right now. */
+function logUnreadable(
+  { uri }: ObjectStore,
+  { unreadableSlots }: PrimaryMetadata,
+  why: string,
+): ReplicaError {
+  return new ReplicaError(
+    "kernel",
+    `Cannot attach the replica ${uri}: ${unreadableSlots.length} records of the primary's flush log ` +
+      `can't be read, and as far as the others tell, ${why}`,
+    {
+      hint: "The kernel's log has the drive's error. Start again: reads may pass. If they don't, " +
+        "--force-startup-recover makes the replica follow this primary, by a copy of the whole device.",
+    },
+  );
 }
 
 /** Whether checkpoint `cno` was written under the last claim that this primary held. */
