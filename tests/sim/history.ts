@@ -159,11 +159,11 @@ export class Timeline {
    */
   check(stamps: Int32Array, what: string, excuse = NO_EXCUSE): Verdict {
     const candidates: Candidate[] = [];
-    const excused: number[] = [];
+    const lacking = new Set<number>();
     let time = this.#publishedT;
     for (let sector = 0; sector < stamps.length; sector++) {
-      if (excuse.mayLack(sector)) {
-        excused.push(sector);
+      if (excuse.mayLack(sector) && !this.#hasShown(sector, stamps[sector])) {
+        lacking.add(sector);
         continue;
       }
       const candidate = this.#candidate(sector, stamps[sector], what);
@@ -172,8 +172,14 @@ export class Timeline {
     for (let moved = true; moved;) {
       moved = false;
       for (const { sector, after, before } of candidates) {
+        if (lacking.has(sector)) continue;
         const version = before.findIndex((answered) => answered > time);
         if (version < 0) {
+          if (excuse.mayLack(sector)) {
+            // Older than the rest; what it has raised the time to was in the ring before that.
+            lacking.add(sector);
+            continue;
+          }
           violated(
             `promise 3: ${what} is no prefix: it holds a request issued at ${time}, but sector ` +
               `${sector} shows ${stamps[sector]}, overwritten by a request answered at ` +
@@ -186,21 +192,19 @@ export class Timeline {
         }
       }
     }
-    for (const candidate of candidates) this.#raiseFloor(candidate, time);
+    for (const candidate of candidates) {
+      if (!lacking.has(candidate.sector)) this.#raiseFloor(candidate, time);
+    }
     this.#publishedT = time;
-    const lacking = excused.filter((sector) => !this.#showsAt(sector, stamps[sector], time));
-    return { time, lacking };
+    return { time, lacking: [...lacking] };
   }
 
-  /** Whether a sector that looks like this may belong to an image of time `time`. */
-  #showsAt(sector: number, stamp: number, time: number): boolean {
+  /** Whether the sector has looked like this since the last checkpoint. */
+  #hasShown(sector: number, stamp: number): boolean {
     const past = this.#pasts[sector];
     if (past === null) return stamp === this.base[sector];
-    // Newest first: what was answered by then must be there, what was not may be.
-    for (let version = past.ops.length; version >= 0; version--) {
-      const issuedAt = version === 0 ? 0 : past.ops[version - 1].issuedAt;
-      if (issuedAt <= time && this.#stamp(sector, version) === stamp) return true;
-      if (version > 0 && past.ops[version - 1].answeredAt <= time) return false;
+    for (let version = past.floor; version <= past.ops.length; version++) {
+      if (this.#stamp(sector, version) === stamp) return true;
     }
     return false;
   }

@@ -78,6 +78,7 @@ export interface WorldPlan {
   readonly storeLatencyMs: number;
   readonly storeFailOneIn: number;
   readonly storeGarbageOneIn: number;
+  readonly storeConflictOneIn: number;
   /** One life in so many gets an order of the operator; 0: none. */
   readonly orderOneIn: number;
   /** How long after what came before it an order is given, at most. */
@@ -190,6 +191,7 @@ function drawAnyPlan(random: Prng): WorldPlan {
     storeLatencyMs: random.pick([1, 5, 20, 80]),
     storeFailOneIn: random.pick([0, 0, 30, 8]),
     storeGarbageOneIn: random.oneIn(8) ? 100 : 0,
+    storeConflictOneIn: random.pick([0, 0, 0, 50, 8]),
     orderOneIn: random.pick([0, 3]),
     orderWithinMs: 400,
     outages: drawOutages(random),

@@ -2,6 +2,7 @@
 // does not, it is the oracle that is broken.
 
 import { INODE_KEY, InodeRecord } from "../../src/format/inode.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
 import { viewOf } from "../../src/base/struct.ts";
 import { SECTOR } from "../../src/base/units.ts";
 import type { Disk } from "../../src/primary/disk.ts";
@@ -287,6 +288,17 @@ class EarlierWriterNotLockedOut extends Bugs {
   }
 }
 
+/** R13: a put of the inode that is refused is another writer's work, whatever lies there. */
+class RefusalBelieved extends Bugs {
+  override store(store: ObjectStore): ObjectStore {
+    return withPut(store, async (key, chunks, options) => {
+      const put = await store.put(key, chunks, options);
+      if (put.stored || key !== INODE_KEY) return put;
+      throw new ReplicaError("fenced", "another writer has committed to this replica");
+    });
+  }
+}
+
 /** R9: what resync gathers is published at once. */
 class PublishDuringResync extends Bugs {
   override patch(): () => void {
@@ -355,6 +367,7 @@ export const PLANTED_BUGS: Readonly<Record<string, () => Bugs>> = {
   "inode before segment": () => new InodeBeforeSegment(),
   "condition ignored": () => new ConditionIgnored(),
   "earlier writer not locked out": () => new EarlierWriterNotLockedOut(),
+  "refusal believed": () => new RefusalBelieved(),
   "publish during resync": () => new PublishDuringResync(),
   "history goes on past a full pool": () => new HistoryGoesOn(),
   "resync holds no lock": () => new ResyncHoldsNoLock(),

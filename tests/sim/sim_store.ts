@@ -49,6 +49,8 @@ export interface SimServiceOptions {
   readonly failOneIn: number;
   /** One request in so many is answered with nonsense, which no waiting heals; 0: none. */
   readonly garbageOneIn: number;
+  /** One put under a condition in so many is refused although that holds: before or after its effect; 0: none. */
+  readonly conflictOneIn: number;
   readonly outages: readonly Outage[];
   /** The history that a request of `process`, sent now, belongs to. */
   timeline(process: Process): Timeline;
@@ -59,7 +61,20 @@ export interface SimServiceOptions {
 /** After this long without an answer a client gives a request up. */
 const TIMEOUT_MS = 10_000;
 
-type Fault = "none" | "refused" | "lost-before" | "lost-after" | "forbidden" | "garbage" | "hang";
+type Fault =
+  | "none"
+  | "refused"
+  | "lost-before"
+  | "lost-after"
+  | "forbidden"
+  | "garbage"
+  | "hang"
+  /** 409, as of stores that are about to carry out another request for the key; nothing is done. */
+  | "conflict"
+  /** 412, as to the second one of two tries of which somebody on the way has made one: it is done. */
+  | "done-twice";
+/** Faults of requests that take effect. */
+const EFFECTIVE: readonly Fault[] = ["none", "lost-after", "done-twice"];
 /** What a dead process sent arrives at most so much later. */
 export const LATE_MS = 5_000;
 
@@ -68,6 +83,8 @@ interface Request<T> {
   readonly key: string;
   readonly signal: AbortSignal | undefined;
   effect(): T;
+  /** The answer to a put whose condition does not hold; absent where there is none. */
+  readonly refusal?: T;
   /** The process dies or gives the request up: its memory will be somebody else's. */
   detach?(): void;
 }
@@ -81,6 +98,8 @@ export class SimService {
   faulty = false;
   /** Answers that were nonsense. */
   garbled = 0;
+  /** Puts that were refused although their condition held. */
+  conflicts = 0;
   /** Requests that clients have sent, whatever became of them. */
   requests = 0;
 
@@ -92,8 +111,8 @@ export class SimService {
     return new SimClient(this, process);
   }
 
-  fault(): Fault {
-    const { scheduler, random, outages, failOneIn, garbageOneIn } = this.options;
+  fault(isConditional: boolean): Fault {
+    const { scheduler, random, outages, failOneIn, garbageOneIn, conflictOneIn } = this.options;
     if (!this.faulty) return "none";
     const now = scheduler.nowMs;
     const outage = outages.find(({ fromMs, untilMs }) => fromMs <= now && now < untilMs);
@@ -101,6 +120,10 @@ export class SimService {
     if (garbageOneIn > 0 && random.oneIn(garbageOneIn)) {
       this.garbled++;
       return "garbage";
+    }
+    if (isConditional && conflictOneIn > 0 && random.oneIn(conflictOneIn)) {
+      this.conflicts++;
+      return random.oneIn(2) ? "conflict" : "done-twice";
     }
     if (failOneIn === 0 || !random.oneIn(failOneIn)) return "none";
     const kinds: Fault[] = ["refused", "lost-before", "lost-after", "lost-after", "forbidden"];
@@ -170,6 +193,7 @@ class SimClient implements ObjectStore {
       key,
       signal,
       detach: () => body ??= gather(chunks),
+      refusal: condition && { stored: false },
       effect: (): PutResult => {
         const old = objects.get(key);
         if (condition !== undefined) {
@@ -259,7 +283,7 @@ class Flight<T> {
   start(): Promise<T> {
     const { scheduler, random, trace } = this.#service.options;
     const { verb, key, signal } = this.#request;
-    const fault = this.#service.fault();
+    const fault = this.#service.fault(this.#request.refusal !== undefined);
     this.#service.requests++;
     trace.add("request", verb, nameOf(key), fault);
     signal?.addEventListener("abort", this.#onAbort);
@@ -271,18 +295,22 @@ class Flight<T> {
       scheduler.after(TIMEOUT_MS, this.#process, () => this.#fail("Timeout", "unknown"));
       return this.#answer.promise;
     }
-    this.#process.onDeath(() => this.#orphaned(fault === "none" || fault === "lost-after"));
+    this.#process.onDeath(() => this.#orphaned(EFFECTIVE.includes(fault)));
     scheduler.after(there, this.#process, () => this.#atStore(fault));
     return this.#answer.promise;
   }
 
   #atStore(fault: Fault): void {
     const { scheduler } = this.#service.options;
-    const value = fault === "none" || fault === "lost-after" ? this.#arrive() : null;
+    const value = EFFECTIVE.includes(fault) ? this.#arrive() : null;
     scheduler.after(this.#service.latencyMs() / 2, this.#process, () => {
       switch (fault) {
         case "none":
           this.#settle(() => this.#answer.resolve(value as T));
+          return;
+        case "conflict":
+        case "done-twice":
+          this.#settle(() => this.#answer.resolve(this.#request.refusal as T));
           return;
         case "refused":
           this.#fail("SlowDown", "none", 503);

@@ -2,20 +2,21 @@
 // orderly stop, a killed process or a power cut. At the end everything heals, the daemon runs once more,
 // and primary and replica must be equal.
 
-import { armFailpoints, type Failpoint } from "../../src/base/failpoints.ts";
-import { ReplicaError } from "../../src/base/errors.ts";
+import type { Failpoint } from "../../src/base/failpoints.ts";
 import { SECTOR } from "../../src/base/units.ts";
 import { Prng } from "../support/prng.ts";
 import { Bugs } from "./bugs.ts";
 import { Arena, SimDaemon } from "./daemon.ts";
 import { deviceConfig, targetConfig } from "./device.ts";
+import { Excuses } from "./excuses.ts";
 import { formatDrive, SIM_UUID } from "./format_drive.ts";
 import { Guest } from "./guest.ts";
 import { Oracle } from "./oracle.ts";
 import { type Crash, drawPlan, type End, ORDERS, UNIT_BYTES, type WorldPlan } from "./plan.ts";
-import { CrashHere, Process, Scheduler, settle } from "./scheduler.ts";
+import { Process, Scheduler, settle } from "./scheduler.ts";
 import { SimDrive } from "./sim_drive.ts";
 import { LATE_MS, SimService } from "./sim_store.ts";
+import { Trap } from "./trap.ts";
 import { takeViolation, Trace, violated } from "./trace.ts";
 
 /** Metadata of the primary: maps, flush log and superblocks of a small device. */
@@ -61,18 +62,14 @@ export class World {
   readonly #waiting: { until: () => boolean; resolve: () => void }[] = [];
   #daemon: SimDaemon | null = null;
   #process = this.#outside;
-  /** How the daemon is to die once the present event is over. */
-  #dying: Crash | null = null;
   #crashed = Promise.withResolvers<"crashed">();
-  #trap: () => Crash | null = () => null;
+  readonly #trap: Trap;
   #crashes = 0;
-  readonly #diedAt: Failpoint[] = [];
   #lastPid = 1;
   /** Daemons that lost guest and drive and go on. */
   #ghosts: { readonly process: Process; readonly daemon: SimDaemon }[] = [];
   #broken: Error | null = null;
-  /** Failures that the drive had reported before the present daemon started. */
-  #reportedBefore = 0;
+  readonly #excuses: Excuses;
 
   constructor(seed: number, { bugs = new Bugs(), arena = new Arena(), print }: WorldOptions) {
     this.#random = new Prng(seed);
@@ -104,10 +101,13 @@ export class World {
       latencyMs: plan.storeLatencyMs,
       failOneIn: plan.storeFailOneIn,
       garbageOneIn: plan.storeGarbageOneIn,
+      conflictOneIn: plan.storeConflictOneIn,
       outages: plan.outages,
       timeline: (process) => process.past ?? this.#drive.timeline,
       onPut: (key, object) => this.#oracle.onPut(key, object),
     });
+    this.#excuses = new Excuses(this.#drive, this.#service);
+    this.#trap = new Trap(scheduler, trace);
     const sectors = deviceSizeBytes / SECTOR;
     const { habits } = plan;
     this.#guest = new Guest(
@@ -126,7 +126,7 @@ export class World {
       crashes: this.#crashes,
       staged: this.#oracle.stagedRegions,
       lacking: this.#oracle.lackingSectors,
-      diedAt: this.#diedAt,
+      diedAt: this.#trap.diedAt,
     };
   }
 
@@ -190,7 +190,8 @@ export class World {
   async #life(end: End, sound: boolean): Promise<void> {
     this.#trace.add("life", end.kind);
     this.#trace.note(JSON.stringify(end));
-    this.#setTrap(end);
+    this.#crashed = Promise.withResolvers();
+    this.#trap.set(end);
     this.#drive.defects.life++;
     const daemon = await this.#start(sound);
     if (daemon === null) return;
@@ -207,9 +208,9 @@ export class World {
     const finished = daemon.finish().then(() => "finished" as const, failureOf);
     const outcome = await this.#orCrash(finished);
     if (outcome === "crashed") return;
-    this.#trapNothing();
+    this.#trap.clear();
     if (outcome === "finished") await this.#oracle.judgeEqual(this.#service, "after a clean stop");
-    else if (sound || !this.#isExcused(outcome)) violated(`a stop failed: ${outcome}`);
+    else if (sound || !this.#excuses.has(outcome)) violated(`a stop failed: ${outcome}`);
     this.#trace.add("stopped");
     this.#end(this.#process);
     if (outcome !== "finished") await this.#oracle.judgeDivergence(this.#service);
@@ -231,7 +232,7 @@ export class World {
   async #start(sound: boolean): Promise<SimDaemon | null> {
     for (let tries = 1;; tries++) {
       const process = this.#process = new Process("daemon", ++this.#lastPid);
-      this.#reportedBefore = this.#drive.defects.reported;
+      this.#excuses.begin();
       const daemon = this.#daemon = this.#newDaemon(process);
       this.#bugs.starts(this.#drive, this.#crashes > 0);
       const started = daemon.start().then(() => "started" as const, failureOf);
@@ -241,7 +242,7 @@ export class World {
       if (outcome === "started") return daemon;
       this.#trace.add("start failed");
       this.#trace.note(outcome.message);
-      if (sound || !this.#isExcused(outcome) || tries === START_TRIES) {
+      if (sound || !this.#excuses.has(outcome) || tries === START_TRIES) {
         violated(
           `a start failed: ${outcome.message} ${outcome.stack}`,
         );
@@ -265,49 +266,16 @@ export class World {
       target: targetConfig(this.#plan, SIM_UUID),
       arena: this.#arena,
       bugs: this.#bugs,
-      crash: () => this.#dying ??= this.#trap() ?? "kill",
+      crash: () => this.#trap.springNow(),
     });
   }
 
   // ---- crashes ----
 
-  #setTrap(end: End): void {
-    this.#crashed = Promise.withResolvers();
-    this.#trapNothing();
-    if (end.kind === "stop") return;
-    const { kind } = end;
-    if ("atEvent" in end) {
-      const at = this.#scheduler.fired + end.atEvent;
-      this.#trap = () => this.#scheduler.fired >= at ? kind : null;
-      return;
-    }
-    let hits = 0;
-    this.#trap = () => null;
-    armFailpoints((name) => {
-      if (name !== end.failpoint || ++hits !== end.hit) return;
-      this.#trace.add("failpoint", name, hits);
-      this.#diedAt.push(name);
-      if (end.eventsLater > 0) {
-        const at = this.#scheduler.fired + end.eventsLater;
-        this.#trap = () => this.#scheduler.fired >= at ? kind : null;
-        return;
-      }
-      this.#dying = kind;
-      if (name.startsWith("queue.")) throw new CrashHere();
-      return new Promise<void>(() => {});
-    });
-  }
-
-  #trapNothing(): void {
-    this.#trap = () => null;
-    armFailpoints(null);
-  }
-
   #die(how: Crash): void {
     this.#trace.add(`crash: ${how}`);
     this.#crashes++;
-    this.#dying = null;
-    this.#trapNothing();
+    this.#trap.clear();
     this.#guest.pause();
     const process = this.#process;
     if (how === "lost") {
@@ -338,13 +306,6 @@ export class World {
     this.#scheduler.after(this.#random.below(20_000), process, () => process.kill());
   }
 
-  /** Whether the world is to blame for a failed start or stop. */
-  #isExcused(error: unknown): boolean {
-    if (!(error instanceof ReplicaError)) return false;
-    if (error.kind === "kernel") return this.#drive.defects.reported > this.#reportedBefore;
-    return error.kind === "unavailable" || this.#service.garbled > 0;
-  }
-
   #afterEvent(): Promise<void> | void {
     this.#daemon?.listen();
     for (const { daemon } of this.#ghosts) daemon.listen();
@@ -356,7 +317,7 @@ export class World {
       violated(`replication ended: ${this.#daemon?.lastError}`);
     }
     let moved = false;
-    const dying = this.#dying ?? this.#trap();
+    const dying = this.#trap.sprung;
     if (dying !== null && this.#process.alive && this.#process !== this.#outside) {
       this.#die(dying);
       return this.#judgeCrash();
