@@ -150,6 +150,7 @@ export class SimDaemon {
   /** After every event: has anybody rung the replicator's bell? */
   listen(): void {
     for (const bell of this.#bells) bell.listen();
+    this.#options.process.footprint?.check();
   }
 
   #targetSystem(): TargetSystem {
@@ -239,10 +240,12 @@ export class SimDaemon {
       onReady(await room.open());
       const drained = await room.run();
       await room.close();
+      this.#options.process.footprint?.checkClosed();
       onEnd({ drained });
     } catch (error) {
       const thrown = error instanceof Error ? error : new Error(reportOf(error).message);
       await room.close();
+      this.#options.process.footprint?.checkClosed();
       onEnd({ drained: false, error: thrown });
     }
   }
@@ -275,9 +278,14 @@ export class SimDaemon {
           new RetryStore(store, { policy, clock, random: chance, onEvent: onRetry }),
         );
       },
-      allocate: (sizeBytes) => ({ bytes: arena.room(sizeBytes), release: () => {} }),
+      allocate: (sizeBytes) => {
+        process.footprint?.add("memoryBytes", sizeBytes);
+        const release = () => process.footprint?.add("memoryBytes", -sizeBytes);
+        return { bytes: arena.room(sizeBytes), release };
+      },
       bell: (views) => {
         bugs.memory(views);
+        process.footprint?.use(views);
         const bell = new SimBell(views, scheduler, process);
         this.#bells.push(bell);
         return bell;

@@ -11,7 +11,8 @@ import { REGIONS_PER_PAGE, type StagedTag, testRegion } from "../../src/format/r
 import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
 import { MemoryStore } from "../support/memory_store.ts";
 import type { SimDrive } from "./sim_drive.ts";
-import type { SimObject, SimService } from "./sim_store.ts";
+import type { SimObject } from "./sim_object.ts";
+import type { SimService } from "./sim_store.ts";
 import { readStamps } from "./stamp.ts";
 import { type Trace, violated } from "./trace.ts";
 

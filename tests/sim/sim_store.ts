@@ -17,21 +17,13 @@ import type {
   RequestOptions,
   StorePutOptions,
 } from "../../src/replica/object_store.ts";
-import { ChunkReader, totalBytes } from "../../src/replica/gather.ts";
+import { totalBytes } from "../../src/replica/gather.ts";
 import { closedError, storeUnavailable } from "../../src/replica/store_error.ts";
 import type { Prng } from "../support/prng.ts";
 import type { Timeline } from "./history.ts";
 import { Process, type Scheduler } from "./scheduler.ts";
+import { etagOf, gather, infoOf, nameOf, type SimObject } from "./sim_object.ts";
 import type { Trace } from "./trace.ts";
-
-export interface SimObject {
-  readonly bytes: Uint8Array;
-  readonly etag: string;
-  readonly modifiedMs: number;
-  /** Who sent it, and what was the history when it did. */
-  readonly process: Process;
-  readonly timeline: Timeline;
-}
 
 /** Nobody can reach the store from `fromMs` to `untilMs`; `hangs`: and nobody is told. */
 export interface Outage {
@@ -82,6 +74,8 @@ interface Request<T> {
   readonly verb: string;
   readonly key: string;
   readonly signal: AbortSignal | undefined;
+  /** Of its body. */
+  readonly bytes?: number;
   effect(): T;
   /** The answer to a put whose condition does not hold; absent where there is none. */
   readonly refusal?: T;
@@ -192,6 +186,7 @@ class SimClient implements ObjectStore {
       verb: "put",
       key,
       signal,
+      bytes: totalBytes(chunks),
       detach: () => body ??= gather(chunks),
       refusal: condition && { stored: false },
       effect: (): PutResult => {
@@ -287,6 +282,7 @@ class Flight<T> {
     this.#service.requests++;
     trace.add("request", verb, nameOf(key), fault);
     signal?.addEventListener("abort", this.#onAbort);
+    this.#hold(1);
     const there = this.#service.latencyMs();
     if (fault === "hang") {
       // What nobody answers may have arrived all the same, even after the client has given it up.
@@ -327,6 +323,12 @@ class Flight<T> {
     });
   }
 
+  #hold(count: 1 | -1): void {
+    const { footprint } = this.#process;
+    footprint?.add("requests", count);
+    footprint?.add("bodyBytes", count * (this.#request.bytes ?? 0));
+  }
+
   #arrive(): T {
     this.#arrived = true;
     return this.#request.effect();
@@ -359,35 +361,8 @@ class Flight<T> {
   #settle(settle: () => void): void {
     if (this.#answered) return;
     this.#answered = true;
+    this.#hold(-1);
     this.#request.signal?.removeEventListener("abort", this.#onAbort);
     settle();
   }
-}
-
-/** Keys with chance in them look alike in a trace. */
-function nameOf(key: string): string {
-  return key.startsWith("probe-") ? "probe" : key;
-}
-
-function infoOf(key: string, object: SimObject): ObjectInfo {
-  return { key, size: object.bytes.length, etag: object.etag, modifiedMs: object.modifiedMs };
-}
-
-function gather(chunks: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(totalBytes(chunks));
-  new ChunkReader(chunks).read(bytes);
-  return bytes;
-}
-
-/** Made of the content, as S3's are: the same bytes put again have the same etag. */
-function etagOf(bytes: Uint8Array): string {
-  let a = 0x811c9dc5 ^ bytes.length;
-  let b = 0x9e3779b9;
-  const words = new Int32Array(bytes.buffer, 0, bytes.length >> 2);
-  for (let i = 0; i < words.length; i++) {
-    a = Math.imul(a ^ words[i], 0x01000193);
-    b = Math.imul(b, 0x85ebca6b) + words[i] | 0;
-  }
-  for (let i = words.length * 4; i < bytes.length; i++) a = Math.imul(a ^ bytes[i], 0x01000193);
-  return `"${(a >>> 0).toString(16)}-${(b >>> 0).toString(16)}"`;
 }

@@ -9,6 +9,7 @@ import { Bugs } from "./bugs.ts";
 import { Arena, SimDaemon } from "./daemon.ts";
 import { deviceConfig, targetConfig } from "./device.ts";
 import { Excuses } from "./excuses.ts";
+import { Footprint } from "./footprint.ts";
 import { formatDrive, SIM_UUID } from "./format_drive.ts";
 import { Guest } from "./guest.ts";
 import { Oracle } from "./oracle.ts";
@@ -233,6 +234,7 @@ export class World {
     for (let tries = 1;; tries++) {
       const process = this.#process = new Process("daemon", ++this.#lastPid);
       this.#excuses.begin();
+      process.footprint = new Footprint(this.#plan);
       const daemon = this.#daemon = this.#newDaemon(process);
       this.#bugs.starts(this.#drive, this.#crashes > 0);
       const started = daemon.start().then(() => "started" as const, failureOf);
