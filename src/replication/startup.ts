@@ -11,7 +11,8 @@
 //   | active     | explained              | some          | forward part                                |
 //   | diverged   | explained              |               | forward full                                |
 //   | active     | more than one ahead    |               | refuse                                      |
-//   | any        | unexplained            |               | refuse                                      |
+//   | any        | unexplained, or the    |               | refuse                                      |
+//   |            | recorded one is another|               |                                             |
 //   | refused, but forced                 |               | forward full                                |
 //
 // A resync that was cut short goes on where it stopped (`resumes`) when its staged segments stand there
@@ -36,6 +37,8 @@ export interface StartupFacts {
   readonly replicaCno: number;
   /** The last writer that claimed the replica was this primary's daemon. */
   readonly replicaCommitIsOwn: boolean;
+  /** The checkpoint of the primary's number on the replica is the one that it recorded, if it told which. */
+  readonly recordedIsThere: boolean;
   /** A checkpoint between the two numbers, which the primary never recorded; null: there is none. */
   readonly unrecordedCno: number | null;
   /** Regions that the primary's map says may differ. */
@@ -81,6 +84,13 @@ function decide(facts: StartupFacts): StartupDecision {
       action: "refuse",
       why: `the replica's newest checkpoint is ${replicaCno}, ` +
         `but the last one of this primary is ${primaryCno}: somebody else has written to it`,
+    };
+  }
+  if (!facts.recordedIsThere) {
+    return {
+      action: "refuse",
+      why: `the replica's checkpoint ${primaryCno} is not the one that this primary has seen: ` +
+        "one of the two was restored, and went on from there",
     };
   }
   switch (primaryState) {

@@ -17,6 +17,7 @@ import { dataError, usageError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import type { WriterIdentity } from "../format/device_card.ts";
 import type { PrimaryMetadata } from "../primary/metadata.ts";
+import { readCheckpointDigest } from "../replica/checkpoint_digest.ts";
 import { checkClaim, type ClaimOptions, ReplicaClaim } from "../replica/claim.ts";
 import { HyperfileWriter } from "../replica/hyperfile_writer.ts";
 import {
@@ -29,7 +30,12 @@ import type { ObjectStore } from "../replica/object_store.ts";
 import { requireDeviceCard } from "../replica/read_device_card.ts";
 import type { StagedTail } from "../replica/staged_tail.ts";
 import { hasStamp } from "../replica/touch_inode.ts";
-import { decideStartup, type PrimaryState, type StartupDecision } from "../replication/startup.ts";
+import {
+  decideStartup,
+  type PrimaryState,
+  type StartupDecision,
+  type StartupFacts,
+} from "../replication/startup.ts";
 import type { StagedFound, StagedStart } from "./staged_start.ts";
 
 /** A request that gets no answer is given up after 30 s: time for another one. */
@@ -76,7 +82,7 @@ export async function lookAtReplica(store: ObjectStore, options: AttachOptions):
   await readHead(store, { signal });
   await checkClaim(store, claimOptions(options));
   // A writer that is taken over may go on until then: what it leaves behind is judged afterwards.
-  await decide(store, options, null);
+  decided(store, await factsOf(store, options, null));
 }
 
 /** Claims the replica and opens its writer. A failure gives the claim back. */
@@ -132,7 +138,8 @@ async function attachClaimed(
   const { metadata, clock, nodeCacheBytes, signal } = options;
   const head = await readHead(store, { signal });
   const found = await findStaged(store, head, claim, options);
-  const startup = await decide(store, options, found);
+  const facts = await factsOf(store, options, found);
+  const startup = decided(store, facts);
   const staged = await settleStaged(startup, found, head, options);
   const recordedCno = metadata.lastFlush?.cno ?? 0;
   // Only directly above our own last record can an orphan be our next commit.
@@ -146,7 +153,7 @@ async function attachClaimed(
     nodeCacheBytes,
     signal,
   });
-  if (writer.lastCno !== recordedCno) {
+  if (writer.lastCno !== recordedCno || !facts.recordedIsThere) {
     // Told to go on from a replica that is not this primary's: until the copy is published, no start
     // may take the two for equal because they stand at the same number.
     if (startup.action === "forward-full" && metadata.superblock.state !== "formatted") {
@@ -157,6 +164,7 @@ async function attachClaimed(
       committedBytes: 0,
       timeMs: clock.wallMs(),
       inodeEtag: writer.inodeEtag,
+      checkpointDigest: await writer.checkpointDigest({ signal }),
     });
   }
   await hit("attach.before-held");
@@ -199,22 +207,23 @@ function unpublishedFrom(replicaCno: number, { metadata, force }: AttachOptions)
   return force ? Math.min(replicaCno, metadata.lastFlush?.cno ?? 0) : replicaCno;
 }
 
-async function decide(
+async function factsOf(
   store: ObjectStore,
   options: AttachOptions,
   found: StagedFound | null,
-): Promise<Startup> {
+): Promise<StartupFacts> {
   const { metadata, primaryState, skipInitialSync, force, staged, signal } = options;
   const { inode: { lastCno: replicaCno } } = await readHead(store, { signal });
   const primaryCno = metadata.lastFlush?.cno ?? 0;
   const unpublished = unpublishedFrom(replicaCno, options);
   const undeclared = staged?.undeclaredRegions(unpublished, found !== null) ?? 0;
-  const decision = decideStartup({
+  return {
     primaryState,
     primaryCno,
     replicaCno,
     replicaCommitIsOwn: replicaCno <= primaryCno ||
       await isOwnCommit(store, replicaCno, options),
+    recordedIsThere: await isRecordedThere(store, options),
     unrecordedCno: primaryState !== "active" ? null : await checkpointBetween(
       store,
       { after: primaryCno, before: replicaCno },
@@ -224,12 +233,27 @@ async function decide(
     staged: found === null ? null : found.tag.isWhole ? "whole" : "part",
     skipInitialSync,
     force,
-  });
+  };
+}
+
+/** What follows from the facts; throws where that is to refuse. */
+function decided(store: ObjectStore, facts: StartupFacts): Startup {
+  const decision = decideStartup(facts);
   if (decision.action !== "refuse") return decision;
   throw dataError(`Cannot attach the replica ${store.uri}: ${decision.why}`, {
     hint: "Was the primary restored, or the replica written by another device? To make the " +
       "replica follow this primary from now on, start with --force-startup-recover.",
   });
+}
+
+/** False: the replica has another checkpoint of the number that the primary recorded last, or none. */
+async function isRecordedThere(
+  store: ObjectStore,
+  { metadata: { lastFlush }, signal }: AttachOptions,
+): Promise<boolean> {
+  if (lastFlush === null || lastFlush.cno === 0 || lastFlush.checkpointDigest === "") return true;
+  const digest = await readCheckpointDigest(store, lastFlush.cno, { signal });
+  return digest === lastFlush.checkpointDigest;
 }
 
 /** Whether checkpoint `cno` was written under the last claim that this primary held. */

@@ -330,14 +330,14 @@ export class ReplicatorRoom {
         },
       },
       journal: {
-        recordCommit: ({ cno, committedMs, segmentBytes }) =>
-          metadata.appendFlushLog({
+        recordCommit: async ({ cno, committedMs, segmentBytes }) =>
+          await metadata.appendFlushLog({
             cno,
             ringPosition: this.#counters[COUNTER.committedOperations],
             committedBytes: segmentBytes,
             timeMs: committedMs,
             inodeEtag: writer.inodeEtag,
-            segmentEtag: "",
+            checkpointDigest: await writer.checkpointDigest({ signal }),
           }),
       },
       resync: {

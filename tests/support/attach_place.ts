@@ -141,14 +141,15 @@ export async function live(
   place: Place,
   count: number,
   state: "active" | "clean",
-  wishes: Wishes = {},
+  { mtimeMs, ...wishes }: Wishes & { mtimeMs: number } = AT,
 ): Promise<Attached> {
   const attached = await attach(place, wishes);
   const { writer, claim } = attached;
   const metadata = await PrimaryMetadata.load(place.disk);
   for (let i = 0; i < count; i++) {
-    const { cno } = await writer.commit(batchOf([[0, filled(writer.lastCno + 1)]]), AT);
-    await metadata.appendFlushLog({ cno, timeMs: 1, committedBytes: 1 });
+    const { cno } = await writer.commit(batchOf([[0, filled(writer.lastCno + 1)]]), { mtimeMs });
+    const checkpointDigest = await writer.checkpointDigest();
+    await metadata.appendFlushLog({ cno, timeMs: 1, committedBytes: 1, checkpointDigest });
   }
   await metadata.storeSuperblock({ state, writtenMs: 3 });
   if (state === "clean") await claim.release();

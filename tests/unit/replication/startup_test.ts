@@ -48,6 +48,7 @@ Deno.test("decideStartup() attaches, copies forward or refuses, and never revers
       dirtyRegions,
       skipInitialSync,
       staged: null,
+      recordedIsThere: true,
       unrecordedCno: null,
     };
     assertEquals(decideStartup({ ...facts, force: false }).action, action, row.join(" "));
@@ -66,6 +67,7 @@ Deno.test("decideStartup() goes on with what is staged, where it is what the sta
     replicaCno: 7,
     replicaCommitIsOwn: true,
     skipInitialSync: false,
+    recordedIsThere: true,
     unrecordedCno: null,
     force: false,
   };
@@ -104,6 +106,7 @@ Deno.test("decideStartup() refuses a primary that is an older copy of itself", (
     primaryCno: 7,
     replicaCno: 12,
     replicaCommitIsOwn: true,
+    recordedIsThere: true,
     unrecordedCno: 8,
     dirtyRegions: 0,
     staged: null,
@@ -118,5 +121,25 @@ Deno.test("decideStartup() refuses a primary that is an older copy of itself", (
   ];
   for (const [primaryState, force, action] of rows) {
     assertEquals(decideStartup({ ...facts, primaryState, force }).action, action, primaryState);
+  }
+});
+
+Deno.test("decideStartup() refuses a replica whose checkpoint of the primary's number is another one", () => {
+  const facts = {
+    primaryCno: 7,
+    replicaCommitIsOwn: true,
+    recordedIsThere: false,
+    unrecordedCno: null,
+    dirtyRegions: 0,
+    staged: null,
+    skipInitialSync: false,
+  };
+  for (const primaryState of ["formatted", "active", "clean", "diverged"] as const) {
+    for (const replicaCno of [7, 8]) {
+      const actions = [false, true].map((force) =>
+        decideStartup({ ...facts, primaryState, replicaCno, force }).action
+      );
+      assertEquals(actions, ["refuse", "forward-full"], `${primaryState} ${replicaCno}`);
+    }
   }
 });
