@@ -76,11 +76,13 @@ export class PrimaryMetadata {
   #busy = false;
   /** Flush log slots that were damaged or unreadable when the log was loaded. */
   readonly damagedSlots: readonly number[];
+  /** Those that the disk refused to give: one of them may hold the newest record. */
+  readonly unreadableSlots: readonly number[];
 
   private constructor(
     disk: Disk,
     verdict: Extract<SuperblockVerdict, { kind: "valid" }>,
-    log: { history: FlushRecord[]; damagedSlots: number[] },
+    log: { history: FlushRecord[]; damagedSlots: number[]; unreadableSlots: number[] },
   ) {
     this.#disk = disk;
     this.#superblock = verdict.superblock;
@@ -90,6 +92,7 @@ export class PrimaryMetadata {
     this.layout = layoutOf(disk, verdict.superblock);
     this.#history = log.history;
     this.damagedSlots = log.damagedSlots;
+    this.unreadableSlots = log.unreadableSlots;
   }
 
   /**
@@ -110,7 +113,8 @@ export class PrimaryMetadata {
   static async finishFormat(disk: Disk, intent: Superblock, nowMs: number): Promise<void> {
     invariant(intent.state === "formatting", "only an unfinished format is finished");
     const verdict = { kind: "valid", superblock: intent, winner: 0, redundant: true } as const;
-    const metadata = new PrimaryMetadata(disk, verdict, { history: [], damagedSlots: [] });
+    const log = { history: [], damagedSlots: [], unreadableSlots: [] };
+    const metadata = new PrimaryMetadata(disk, verdict, log);
     await metadata.storeSuperblock({ state: "formatted", writtenMs: nowMs });
   }
 
@@ -280,11 +284,13 @@ export function layoutOf(disk: Disk, superblock: Superblock): PrimaryLayout {
 }
 
 async function readFlushLog(disk: Disk, layout: PrimaryLayout, uuid: string) {
-  const slots = decodeFlushLog(await readFlushLogPages(disk, layout));
+  const pages = await readFlushLogPages(disk, layout);
+  const unreadableSlots = pages.flatMap((page, slot) => page === null ? [slot] : []);
+  const slots = decodeFlushLog(pages);
   const damagedSlots = slots.flatMap((slot, i) =>
     slot.kind === "damaged" || slot.kind === "unsupported" ? [i] : []
   );
-  return { history: flushHistory(slots, uuid), damagedSlots };
+  return { history: flushHistory(slots, uuid), damagedSlots, unreadableSlots };
 }
 
 /** The flush log as it lies on the disk; null for a slot that can't be read. */

@@ -13,7 +13,7 @@
 // Callers: room.ts.
 
 import type { Clock } from "../base/clock.ts";
-import { dataError, usageError } from "../base/errors.ts";
+import { dataError, ReplicaError, usageError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import type { WriterIdentity } from "../format/device_card.ts";
 import type { PrimaryMetadata } from "../primary/metadata.ts";
@@ -82,7 +82,7 @@ export async function lookAtReplica(store: ObjectStore, options: AttachOptions):
   await readHead(store, { signal });
   await checkClaim(store, claimOptions(options));
   // A writer that is taken over may go on until then: what it leaves behind is judged afterwards.
-  decided(store, await factsOf(store, options, null));
+  decided(store, options, await factsOf(store, options, null));
 }
 
 /** Claims the replica and opens its writer. A failure gives the claim back. */
@@ -139,7 +139,7 @@ async function attachClaimed(
   const head = await readHead(store, { signal });
   const found = await findStaged(store, head, claim, options);
   const facts = await factsOf(store, options, found);
-  const startup = decided(store, facts);
+  const startup = decided(store, options, facts);
   const staged = await settleStaged(startup, found, head, options);
   const recordedCno = metadata.lastFlush?.cno ?? 0;
   // Only directly above our own last record can an orphan be our next commit.
@@ -237,9 +237,14 @@ async function factsOf(
 }
 
 /** What follows from the facts; throws where that is to refuse. */
-function decided(store: ObjectStore, facts: StartupFacts): Startup {
+function decided(
+  store: ObjectStore,
+  { metadata }: AttachOptions,
+  facts: StartupFacts,
+): Startup {
   const decision = decideStartup(facts);
   if (decision.action !== "refuse") return decision;
+  if (metadata.unreadableSlots.length > 0) throw logUnreadable(store, metadata, decision.why);
   throw dataError(`Cannot attach the replica ${store.uri}: ${decision.why}`, {
     hint: "Was the primary restored, or the replica written by another device? To make the " +
       "replica follow this primary from now on, start with --force-startup-recover.",
@@ -254,6 +259,23 @@ async function isRecordedThere(
   if (lastFlush === null || lastFlush.cno === 0 || lastFlush.checkpointDigest === "") return true;
   const digest = await readCheckpointDigest(store, lastFlush.cno, { signal });
   return digest === lastFlush.checkpointDigest;
+}
+
+/** What speaks against the replica may be a record that the drive does not give right now. */
+function logUnreadable(
+  { uri }: ObjectStore,
+  { unreadableSlots }: PrimaryMetadata,
+  why: string,
+): ReplicaError {
+  return new ReplicaError(
+    "kernel",
+    `Cannot attach the replica ${uri}: ${unreadableSlots.length} records of the primary's flush log ` +
+      `can't be read, and as far as the others tell, ${why}`,
+    {
+      hint: "The kernel's log has the drive's error. Start again: reads may pass. If they don't, " +
+        "--force-startup-recover makes the replica follow this primary, by a copy of the whole device.",
+    },
+  );
 }
 
 /** Whether checkpoint `cno` was written under the last claim that this primary held. */

@@ -317,7 +317,7 @@ export class ReplicatorRoom {
   }): Replicator {
     const { metadata, writer, claim, source, mode } = parts;
     const { limits, batchBlocks, deviceSizeBytes } = this.#options;
-    const { resyncConcurrency, resyncBytesPerSecond, claimLookMs } = this.#options;
+    const { resyncConcurrency, resyncBytesPerSecond, claimLookMs, asideLookMs } = this.#options;
     const { clock, random } = this.#system;
     const { signal } = this.#abort;
     return new Replicator({
@@ -345,6 +345,7 @@ export class ReplicatorRoom {
         allocate: (sizeBytes) => this.#allocate(sizeBytes),
         concurrency: resyncConcurrency,
         pace: new ResyncPace(resyncBytesPerSecond),
+        lookMs: asideLookMs,
         nameRegion: (firstBlock) => this.#nameRegion(firstBlock),
         onUnreadable: (block, { message: error }) =>
           this.#log.error("Cannot read a block of the primary, the replica keeps what it has", {

@@ -35,6 +35,8 @@ export interface ReplicatorRoomOptions {
   readonly intentGenerationMs?: number;
   /** After how long without a published commit the claim is looked at; the usual time if absent. */
   readonly claimLookMs?: number;
+  /** Until blocks that could not be read are read again; the usual time if absent. */
+  readonly asideLookMs?: number;
   readonly deviceSizeBytes: number;
   readonly replica: ReplicaLocation;
   /** Over what the AWS environment variables say. */

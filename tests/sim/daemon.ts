@@ -187,8 +187,9 @@ export class SimDaemon {
   ): ReplicatorControl {
     const { bugs, plan, trace } = this.#options;
     const limits = { ...options.limits, maxAgeMs: plan.maxAgeMs };
-    const { batchBlocks, intentGenerationMs, claimLookMs } = plan;
-    const changed = { ...options, limits, batchBlocks, intentGenerationMs, claimLookMs };
+    const { batchBlocks, intentGenerationMs, claimLookMs, asideLookMs } = plan;
+    const pace = { intentGenerationMs, claimLookMs, asideLookMs };
+    const changed = { ...options, limits, batchBlocks, ...pace };
     const room = new ReplicatorRoom(
       bugs.roomOptions(changed),
       {

@@ -46,8 +46,6 @@ export interface GuestOptions {
   readonly trace: Trace;
   readonly drive: SimDrive;
   readonly habits: Habits;
-  /** One change in so many may fail on the drive. */
-  readonly failures: boolean;
 }
 
 export class Guest {
@@ -164,34 +162,39 @@ export class Guest {
       sectors?: number;
     },
   ): void {
-    const { op, flags, change, issuedAt } = request;
+    const { op, flags, change } = request;
     const startSector = change?.startSector ?? request.startSector ?? 0;
     const sectors = change?.sectors ?? request.sectors ?? 0;
+    const { defects } = this.#options.drive;
+    const sent = { ...request, reportedBefore: defects.reported };
     queue.issue(tag, {
       op,
       flags,
       startSector,
       sectors,
       change,
-      answer: (result) => this.#answered(request, result),
+      answer: (result) => this.#answered(sent, result),
     });
-    void issuedAt;
   }
 
   #answered(
-    { op, flags, change, issuedAt }: {
+    { op, flags, change, issuedAt, reportedBefore }: {
       op: number;
       flags: number;
       change: SimOp | null;
       issuedAt: number;
+      /** Failures that the drive had reported before it was sent. */
+      reportedBefore: number;
     },
     result: number,
   ): void {
-    const { drive, failures, trace } = this.#options;
+    const { drive, trace } = this.#options;
     const at = ++this.#tick;
     if (result < 0) {
       trace.add("failed", change?.id ?? 0, result);
-      if (!failures || change === null) violated(`promise 1: a request failed with ${result}`);
+      if (drive.defects.reported === reportedBefore) {
+        violated(`promise 1: a request failed with ${result}, and the drive did not`);
+      }
       return;
     }
     this.answered++;

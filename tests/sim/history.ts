@@ -44,6 +44,21 @@ interface Candidate {
   readonly before: number[];
 }
 
+/** What a checkpoint may lack all the same: blocks that its writer could not read. */
+export interface Excuse {
+  /** Whether `sector` may show anything that it ever held. */
+  mayLack(sector: number): boolean;
+}
+
+export const NO_EXCUSE: Excuse = { mayLack: () => false };
+
+export interface Verdict {
+  /** The least T that the image can have. */
+  readonly time: number;
+  /** Excused sectors that do not show what the device held then. */
+  readonly lacking: readonly number[];
+}
+
 function newPast(): SectorPast {
   return { ops: [], effects: [], floor: 0, floorAfter: 0 };
 }
@@ -139,13 +154,18 @@ export class Timeline {
   }
 
   /**
-   * Fails unless the image with these stamps is a prefix, and no earlier one than the last that was
-   * checked. Gives the least T that it can have.
+   * Fails unless the image with these stamps is a prefix, but for what is excused, and no earlier one than
+   * the last that was checked.
    */
-  check(stamps: Int32Array, what: string): number {
+  check(stamps: Int32Array, what: string, excuse = NO_EXCUSE): Verdict {
     const candidates: Candidate[] = [];
+    const excused: number[] = [];
     let time = this.#publishedT;
     for (let sector = 0; sector < stamps.length; sector++) {
+      if (excuse.mayLack(sector)) {
+        excused.push(sector);
+        continue;
+      }
       const candidate = this.#candidate(sector, stamps[sector], what);
       if (candidate !== null) candidates.push(candidate);
     }
@@ -168,7 +188,21 @@ export class Timeline {
     }
     for (const candidate of candidates) this.#raiseFloor(candidate, time);
     this.#publishedT = time;
-    return time;
+    const lacking = excused.filter((sector) => !this.#showsAt(sector, stamps[sector], time));
+    return { time, lacking };
+  }
+
+  /** Whether a sector that looks like this may belong to an image of time `time`. */
+  #showsAt(sector: number, stamp: number, time: number): boolean {
+    const past = this.#pasts[sector];
+    if (past === null) return stamp === this.base[sector];
+    // Newest first: what was answered by then must be there, what was not may be.
+    for (let version = past.ops.length; version >= 0; version--) {
+      const issuedAt = version === 0 ? 0 : past.ops[version - 1].issuedAt;
+      if (issuedAt <= time && this.#stamp(sector, version) === stamp) return true;
+      if (version > 0 && past.ops[version - 1].answeredAt <= time) return false;
+    }
+    return false;
   }
 
   #raiseFloor({ sector, versions, after, before }: Candidate, time: number): void {

@@ -27,6 +27,8 @@ export class Oracle {
   #lastCno = 0;
   /** Regions that were found staged after a crash. */
   stagedRegions = 0;
+  /** Sectors that checkpoints lacked because they could not be read. */
+  lackingSectors = 0;
   /** The daemon that holds the replica. */
   #holder = 0;
 
@@ -105,7 +107,7 @@ export class Oracle {
   }
 
   /**
-   * After a crash: wherever the primary differs from the newest checkpoint, its map says so - unless
+   * After a crash or a stop that failed: wherever the primary differs from the newest checkpoint, its map says so - unless
    * its superblock already asks for everything. What the staged map names is in the staged segments.
    */
   async judgeDivergence(service: SimService): Promise<void> {
@@ -169,11 +171,32 @@ export class Oracle {
     if (segment === undefined) violated(`checkpoint ${cno} was published without its segment`);
     const image = await this.#image(service, cno);
     const what = `checkpoint ${cno}`;
-    const { timeline } = segment;
-    const time = timeline.check(readStamps(image, what), what);
+    const { timeline, process } = segment;
+    const { defects } = this.#drive;
+    const { time, lacking } = timeline.check(readStamps(image, what), what, {
+      mayLack: (sector) => defects.mayLack(process, sector),
+    });
+    if (lacking.length > 0) await this.#judgeLacking(lacking, what);
     const hash = hashOf(image);
     this.#images.set(cno, hash);
     this.#trace.add("checkpoint", cno, time, hash);
+  }
+
+  /** What a checkpoint lacks because nobody could read it: the primary's map names it for certain. */
+  async #judgeLacking(sectors: readonly number[], what: string): Promise<void> {
+    const disk = this.#drive.still();
+    const { superblock: { uuid }, layout } = await PrimaryMetadata.load(disk);
+    const { pages } = await readDirtyMap(disk, layout, uuid);
+    for (const sector of sectors) {
+      this.lackingSectors++;
+      const region = Math.floor(sector * SECTOR / layout.regionBytes);
+      const { bits } = pages[Math.floor(region / REGIONS_PER_PAGE)];
+      if (testRegion(bits, region % REGIONS_PER_PAGE)) continue;
+      violated(
+        `promise 5: ${what} lacks sector ${sector}, which could not be read, and region ${region} ` +
+          "does not count as dirty",
+      );
+    }
   }
 
   #image(service: SimService, cno: number): Promise<Uint8Array> {

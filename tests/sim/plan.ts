@@ -5,6 +5,7 @@ import { type Failpoint, FAILPOINTS } from "../../src/base/failpoints.ts";
 import { SECTOR } from "../../src/base/units.ts";
 import type { ModeOrder } from "../../src/replication/wanted_mode.ts";
 import type { Prng } from "../support/prng.ts";
+import { type Defect, type DriveTemper, SOUND_DRIVE } from "./defects.ts";
 import type { Habits } from "./guest.ts";
 import type { Outage } from "./sim_store.ts";
 
@@ -62,6 +63,7 @@ export interface WorldPlan {
   readonly maxAgeMs: number;
   readonly intentGenerationMs: number;
   readonly claimLookMs: number;
+  readonly asideLookMs: number;
   readonly congestion: "resync" | "block";
   readonly recoverConcurrency: number;
   /** Bytes a second; null: no limit. */
@@ -72,6 +74,7 @@ export interface WorldPlan {
   readonly skipInitialSync: boolean;
   readonly driveLatencyMs: number;
   readonly driveFailOneIn: number;
+  readonly driveTemper: DriveTemper;
   readonly storeLatencyMs: number;
   readonly storeFailOneIn: number;
   readonly storeGarbageOneIn: number;
@@ -85,7 +88,31 @@ export interface WorldPlan {
 
 export function drawPlan(random: Prng): WorldPlan {
   const plan = drawAnyPlan(random);
-  return random.oneIn(4) ? withSlowCopies(plan, random) : plan;
+  const drawn = random.oneIn(4) ? withSlowCopies(plan, random) : plan;
+  return random.oneIn(3) ? { ...drawn, driveTemper: drawTemper(random, drawn) } : drawn;
+}
+
+/** A drive that fails what the daemon does with it, or can't read what it once wrote. */
+function drawTemper(random: Prng, { deviceBlocks, ends }: WorldPlan): DriveTemper {
+  return {
+    metadataFailOneIn: random.pick([0, 0, 30, 150]),
+    flushFailOneIn: random.pick([0, 0, 30, 150]),
+    readFailOneIn: random.pick([0, 0, 20, 300]),
+    defects: random.oneIn(2) ? [] : drawDefects(random, deviceBlocks, ends.length),
+  };
+}
+
+function drawDefects(random: Prng, deviceBlocks: number, lives: number): Defect[] {
+  return Array.from({ length: 1 + random.below(4) }, () => {
+    const fromMs = random.below(random.pick([1, 3000]));
+    return {
+      startSector: random.below(deviceBlocks * UNIT_BYTES / SECTOR - 1),
+      sectors: 1 + random.below(random.oneIn(3) ? 100 : 8),
+      fromMs,
+      untilMs: random.oneIn(2) ? Infinity : fromMs + random.below(6000),
+      untilLife: random.oneIn(2) ? Infinity : 1 + random.below(lives),
+    };
+  });
 }
 
 /** A world in which a resync takes so long that it is cut short again and again. */
@@ -150,6 +177,7 @@ function drawAnyPlan(random: Prng): WorldPlan {
     maxAgeMs: random.pick([20, 100, 400]),
     intentGenerationMs: random.pick([0, 100, 3000]),
     claimLookMs: random.pick([50, 1000, 30_000]),
+    asideLookMs: random.pick([100, 1000, 60_000]),
     congestion: random.oneIn(4) ? "block" : "resync",
     recoverConcurrency: 1 + random.below(3),
     resyncRate: random.oneIn(4) ? 256 * 1024 : null,
@@ -158,6 +186,7 @@ function drawAnyPlan(random: Prng): WorldPlan {
     skipInitialSync: !preset && random.oneIn(2),
     driveLatencyMs: random.pick([0.02, 0.1, 1]),
     driveFailOneIn: random.oneIn(4) ? 40 : 0,
+    driveTemper: SOUND_DRIVE,
     storeLatencyMs: random.pick([1, 5, 20, 80]),
     storeFailOneIn: random.pick([0, 0, 30, 8]),
     storeGarbageOneIn: random.oneIn(8) ? 100 : 0,

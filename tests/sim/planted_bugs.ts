@@ -22,6 +22,7 @@ import type { Failpoint } from "../../src/base/failpoints.ts";
 import { type End, UNIT_BYTES, type WorldPlan } from "./plan.ts";
 import { Bugs } from "./bugs.ts";
 import { replace, withPut } from "./patch.ts";
+import { PLANTED_DRIVE_BUGS } from "./planted_drive_bugs.ts";
 import { PLANTED_RESUME_BUGS } from "./planted_resume_bugs.ts";
 import type { SimDrive } from "./sim_drive.ts";
 import { SimQueue, type SimQueueOptions, type SimRequest } from "./sim_queue.ts";
@@ -361,4 +362,5 @@ export const PLANTED_BUGS: Readonly<Record<string, () => Bugs>> = {
   "attach after a crash": () => new AttachAfterCrash(),
   "wrong direction": () => new WrongDirection(),
   ...PLANTED_RESUME_BUGS,
+  ...PLANTED_DRIVE_BUGS,
 };

@@ -12,6 +12,7 @@ export interface ShareResult {
   readonly checkpoints: number;
   readonly crashes: number;
   readonly staged: number;
+  readonly lacking: number;
   /** How often the daemon died at each failpoint. */
   readonly diedAt: Readonly<Record<string, number>>;
   readonly failures: readonly { readonly seed: number; readonly failure: string }[];
@@ -23,6 +24,7 @@ export const NOTHING: ShareResult = {
   checkpoints: 0,
   crashes: 0,
   staged: 0,
+  lacking: 0,
   diedAt: {},
   failures: [],
 };
@@ -78,6 +80,7 @@ export function added(a: ShareResult, b: ShareResult): ShareResult {
     checkpoints: a.checkpoints + b.checkpoints,
     crashes: a.crashes + b.crashes,
     staged: a.staged + b.staged,
+    lacking: a.lacking + b.lacking,
     diedAt: addedCounts(a.diedAt, b.diedAt),
     failures: [...a.failures, ...b.failures],
   };

@@ -9,12 +9,16 @@ import { invariant } from "../../src/base/assert.ts";
 import { SECTOR } from "../../src/base/units.ts";
 import type { Disk } from "../../src/primary/disk.ts";
 import type { Prng } from "../support/prng.ts";
+import { Defects, type DriveTemper } from "./defects.ts";
 import { type SimOp, Timeline } from "./history.ts";
+import { UNIT_BYTES } from "./plan.ts";
 import type { Process, Scheduler } from "./scheduler.ts";
 import { readStamps } from "./stamp.ts";
 import { type Trace, violated } from "./trace.ts";
 
 const EIO = 5;
+/** What a failed read leaves in memory. */
+const GARBAGE = 0xdb;
 
 /** Sectors that an I/O changes, one by one, so that a cut can tear it. */
 interface Change {
@@ -41,6 +45,8 @@ export interface DriveOptions {
   readonly latencyMs: number;
   /** One change of the device in so many fails half way; 0: none. */
   readonly failOneIn: number;
+  /** How everything else fails. */
+  readonly temper: DriveTemper;
 }
 
 export class SimDrive {
@@ -54,8 +60,7 @@ export class SimDrive {
   readonly #durable: Uint8Array;
   readonly #pending = new Map<number, { effect: number; bytes: Uint8Array }[]>();
   #effects = 0;
-  /** While false no I/O fails. */
-  faulty = false;
+  readonly defects: Defects;
 
   constructor(options: DriveOptions) {
     this.#options = options;
@@ -64,6 +69,8 @@ export class SimDrive {
     this.bytes = new Uint8Array(options.sizeBytes);
     this.#durable = new Uint8Array(options.sizeBytes);
     this.timeline = new Timeline(new Int32Array(options.deviceSizeBytes / SECTOR));
+    const sectorsPerBlock = UNIT_BYTES / SECTOR;
+    this.defects = new Defects(options.temper, { ...options, sectorsPerBlock });
   }
 
   /** What lies on the device before anybody formats it. */
@@ -88,6 +95,10 @@ export class SimDrive {
   ): void {
     const { process, offset, into } = io;
     this.#submit(process, null, () => {
+      if (this.defects.readFails(process, offset / SECTOR, into.length / SECTOR)) {
+        into.fill(GARBAGE);
+        return -EIO;
+      }
       into.set(this.bytes.subarray(offset, offset + into.length));
       return into.length;
     }, done);
@@ -108,6 +119,7 @@ export class SimDrive {
         if (source === null) this.bytes.fill(0, at, at + SECTOR);
         else this.bytes.set(source.subarray(from, from + SECTOR), at);
         this.timeline.apply(sector, op, effect());
+        this.defects.mend(sector);
       },
       finish: () => {
         if (!durable) return;
@@ -115,15 +127,17 @@ export class SimDrive {
       },
     };
     const { random, failOneIn } = this.#options;
-    const fails = this.faulty && failOneIn > 0 && random.oneIn(failOneIn);
+    const fails = this.defects.faulty && failOneIn > 0 && random.oneIn(failOneIn);
     const length = op.kind === "write" ? op.sectors * SECTOR : 0;
-    this.#submit(process, change, () => fails ? -EIO : length, done, fails);
+    const doneSectors = fails ? random.below(op.sectors) : op.sectors;
+    this.#submit(process, change, () => fails ? -EIO : length, done, doneSectors);
   }
 
   flush(process: Process, done: (res: number) => void): void {
     // Only what had taken effect when the flush was sent is sure to be covered by it.
     const sent = ++this.#effects;
     this.#submit(process, null, () => {
+      if (this.defects.flushFails()) return -EIO;
       this.#flushed(sent);
       return 0;
     }, done);
@@ -140,6 +154,7 @@ export class SimDrive {
     }
     const startSector = offset / SECTOR;
     const sectors = source.length / SECTOR;
+    const fails = this.defects.metadataWriteFails();
     this.#submit(
       process,
       {
@@ -161,8 +176,10 @@ export class SimDrive {
           }
         },
       },
-      () => source.length,
+      () => fails ? -EIO : source.length,
       done,
+      // It may even be there as a whole, and not be known to be.
+      fails ? this.#options.random.below(sectors + 1) : sectors,
     );
   }
 
@@ -240,20 +257,23 @@ export class SimDrive {
     change: Change | null,
     effect: () => number,
     done: (res: number) => void,
-    fails = false,
+    /** So many of the change's sectors get done. */
+    doneSectors = 0,
   ): void {
-    const { scheduler, random } = this.#options;
+    const { scheduler } = this.#options;
     if (process.past !== null) return;
     const io: Io = { process, change };
     this.#inFlight.add(io);
     const settles = { settles: false };
     scheduler.after(this.#latencyMs(), process, () => {
       if (process.past !== null) return;
-      if (change !== null) this.#apply(io, fails ? random.below(change.sectors) : change.sectors);
+      if (change !== null) this.#apply(io, doneSectors);
       const res = effect();
       scheduler.after(this.#latencyMs() / 4, process, () => {
         this.#inFlight.delete(io);
-        if (process.past === null) done(res);
+        if (process.past !== null) return;
+        if (res < 0) this.defects.reported++;
+        done(res);
       });
     }, settles);
   }

@@ -15,13 +15,14 @@ async function runShare({ first, count }: Share): Promise<ShareResult> {
   let sum = NOTHING;
   for (let seed = first; seed < first + count; seed++) {
     const { failure, diedAt, ...figures } = await runWorld(seed, { arena });
-    const { events, checkpoints, crashes, staged } = figures;
+    const { events, checkpoints, crashes, staged, lacking } = figures;
     sum = added(sum, {
       worlds: 1,
       events,
       checkpoints,
       crashes,
       staged,
+      lacking,
       diedAt: Object.fromEntries(diedAt.map((name) => [name, 1])),
       failures: failure === null ? [] : [{ seed, failure }],
     });

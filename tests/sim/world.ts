@@ -32,6 +32,8 @@ export interface WorldFigures {
   readonly crashes: number;
   /** Regions that crashes left staged. */
   readonly staged: number;
+  /** Sectors that checkpoints lacked because the drive could not read them. */
+  readonly lacking: number;
   /** The failpoints at which the daemon died. */
   readonly diedAt: readonly Failpoint[];
 }
@@ -69,6 +71,8 @@ export class World {
   /** Daemons that lost guest and drive and go on. */
   #ghosts: { readonly process: Process; readonly daemon: SimDaemon }[] = [];
   #broken: Error | null = null;
+  /** Failures that the drive had reported before the present daemon started. */
+  #reportedBefore = 0;
 
   constructor(seed: number, { bugs = new Bugs(), arena = new Arena(), print }: WorldOptions) {
     this.#random = new Prng(seed);
@@ -90,6 +94,7 @@ export class World {
       deviceSizeBytes,
       latencyMs: plan.driveLatencyMs,
       failOneIn: plan.driveFailOneIn,
+      temper: plan.driveTemper,
     });
     this.#oracle = new Oracle(this.#drive, trace);
     this.#service = new SimService({
@@ -104,10 +109,9 @@ export class World {
       onPut: (key, object) => this.#oracle.onPut(key, object),
     });
     const sectors = deviceSizeBytes / SECTOR;
-    const failures = plan.driveFailOneIn > 0;
     const { habits } = plan;
     this.#guest = new Guest(
-      { scheduler, random, trace, drive: this.#drive, habits, failures },
+      { scheduler, random, trace, drive: this.#drive, habits },
       this.#outside,
       sectors,
     );
@@ -121,6 +125,7 @@ export class World {
       checkpoints: this.#oracle.checkpoints,
       crashes: this.#crashes,
       staged: this.#oracle.stagedRegions,
+      lacking: this.#oracle.lackingSectors,
       diedAt: this.#diedAt,
     };
   }
@@ -147,7 +152,7 @@ export class World {
     const { ends } = this.#plan;
     await this.#format();
     this.#service.faulty = true;
-    this.#drive.faulty = true;
+    this.#drive.defects.faulty = true;
     for (const end of ends) await this.#life(end, false);
     await this.#heal();
     // Twice: what a stop left must be right for the next start.
@@ -159,7 +164,7 @@ export class World {
   /** From here on nothing fails, and nothing of the past is on its way. */
   async #heal(): Promise<void> {
     this.#service.faulty = false;
-    this.#drive.faulty = false;
+    this.#drive.defects.faulty = false;
     for (const ghost of this.#ghosts) ghost.process.kill();
     this.#ghosts = [];
     await this.#sleep(2 * LATE_MS);
@@ -186,6 +191,7 @@ export class World {
     this.#trace.add("life", end.kind);
     this.#trace.note(JSON.stringify(end));
     this.#setTrap(end);
+    this.#drive.defects.life++;
     const daemon = await this.#start(sound);
     if (daemon === null) return;
     this.#oracle.attached(this.#process.pid);
@@ -206,6 +212,7 @@ export class World {
     else if (sound || !this.#isExcused(outcome)) violated(`a stop failed: ${outcome}`);
     this.#trace.add("stopped");
     this.#end(this.#process);
+    if (outcome !== "finished") await this.#oracle.judgeDivergence(this.#service);
   }
 
   /** The operator interferes, once or twice. */
@@ -224,6 +231,7 @@ export class World {
   async #start(sound: boolean): Promise<SimDaemon | null> {
     for (let tries = 1;; tries++) {
       const process = this.#process = new Process("daemon", ++this.#lastPid);
+      this.#reportedBefore = this.#drive.defects.reported;
       const daemon = this.#daemon = this.#newDaemon(process);
       this.#bugs.starts(this.#drive, this.#crashes > 0);
       const started = daemon.start().then(() => "started" as const, failureOf);
@@ -333,6 +341,7 @@ export class World {
   /** Whether the world is to blame for a failed start or stop. */
   #isExcused(error: unknown): boolean {
     if (!(error instanceof ReplicaError)) return false;
+    if (error.kind === "kernel") return this.#drive.defects.reported > this.#reportedBefore;
     return error.kind === "unavailable" || this.#service.garbled > 0;
   }
 

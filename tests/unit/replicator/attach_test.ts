@@ -1,6 +1,8 @@
 // Attaching, cut short at every request to the store and at every operation of the primary, and tried
 // again: what a start decides never depends on where the one before was cut.
 
+import { flushLogSlot } from "../../../src/format/flush_log.ts";
+import { PAGE_BYTES } from "../../../src/format/sealed_page.ts";
 import { segmentKey } from "../../../src/format/segment.ts";
 import { PrimaryMetadata } from "../../../src/primary/metadata.ts";
 import { assert, assertEquals } from "../../support/assert.ts";
@@ -91,6 +93,18 @@ Deno.test("a replica that is behind is followed only by force, and its numbers g
   const metadata = await PrimaryMetadata.load(old.disk);
   assertEquals([metadata.lastFlush?.cno, metadata.superblock.state], [1, "diverged"]);
   await metadata.appendFlushLog({ cno: 2, timeMs: 1, committedBytes: 1 });
+});
+
+Deno.test("a flush log that can't be read accuses nobody: the start fails with the drive's error", async () => {
+  const place = await formatted();
+  await live(place, 3, "clean");
+  const { layout, lastFlush } = await PrimaryMetadata.load(place.disk);
+  const slot = flushLogSlot(lastFlush?.sequence ?? 0);
+  const offsetBytes = layout.flushLogOffsetBytes + slot * PAGE_BYTES;
+  place.disk.faults = [{ kind: "unreadable", offsetBytes }];
+  assertEquals(await decisionOf(place), "kernel");
+  place.disk.faults = [];
+  assertEquals(await decisionOf(place), "forward-part", "nothing was changed");
 });
 
 Deno.test("a primary that was restored from a snapshot of the same run is refused, whatever its map names", async () => {
