@@ -90,7 +90,7 @@ export class HyperfileWriter {
   readonly #standing: Map<number, string>;
   #base: KnownInode;
   /** Of the newest checkpoint's segment; null: not written by this writer. */
-  #header: Uint8Array<ArrayBuffer> | null = null;
+  #header: Uint8Array | null = null;
   #root: NodeWords;
   /** Of the tree in memory. */
   #sizeBytes: number;
@@ -177,7 +177,7 @@ export class HyperfileWriter {
   /** What tells the newest checkpoint from another one of its number; empty when there is none yet. */
   async checkpointDigest(options?: RequestOptions): Promise<string> {
     if (this.lastCno === 0) return "";
-    if (this.#header !== null) return await digestOfHeader(this.#header);
+    if (this.#header !== null) return digestOfHeader(this.#header);
     return await readCheckpointDigest(this.#store, this.lastCno, options) ?? "";
   }
 

@@ -11,6 +11,7 @@
 //   | active     | explained              | some          | forward part                                |
 //   | diverged   | explained              |               | forward full                                |
 //   | active     | more than one ahead    |               | refuse                                      |
+//   | active     | one ahead              | not all of it | refuse                                      |
 //   | any        | unexplained, or the    |               | refuse                                      |
 //   |            | recorded one is another|               |                                             |
 //   | refused, but forced                 |               | forward full                                |
@@ -24,7 +25,9 @@
 // is published, so a crash between the two leaves the replica ahead. Its number may have grown by more
 // than one: segments that a resync stages take numbers, too. But it is ahead by one *published* checkpoint:
 // with more of them, this primary is an older copy of the one that wrote them - a snapshot was restored -
-// and its dirty map knows nothing of what they changed.)
+// and its dirty map knows nothing of what they changed. The same is told of a single one by a block of it
+// that the map does not name: a mark goes only after the record. Where the map names all of them, it does
+// not matter which of the two it is: they are copied.)
 
 /** What the superblock says of the last time the device ran. */
 export type PrimaryState = "formatted" | "active" | "clean" | "diverged";
@@ -41,6 +44,8 @@ export interface StartupFacts {
   readonly recordedIsThere: boolean;
   /** A checkpoint between the two numbers, which the primary never recorded; null: there is none. */
   readonly unrecordedCno: number | null;
+  /** A block that the replica's newest checkpoint changed without the primary's maps naming it; null: none. */
+  readonly unmarkedBlock: number | null;
   /** Regions that the primary's map says may differ. */
   readonly dirtyRegions: number;
   /** What the segments after the replica's newest checkpoint can be gone on with as; null: not. */
@@ -101,15 +106,20 @@ function decide(facts: StartupFacts): StartupDecision {
       return wholeDevice(facts, "an earlier copy of the whole primary is not finished");
     case "clean":
     case "active":
-      return facts.unrecordedCno === null ? equalButFor(facts) : restored(facts);
+      return restored(facts) ?? equalButFor(facts);
   }
 }
 
-function restored({ primaryCno, replicaCno, unrecordedCno }: StartupFacts): StartupDecision {
+function restored(facts: StartupFacts): StartupDecision | null {
+  const { primaryCno, replicaCno, unrecordedCno, unmarkedBlock } = facts;
+  if (unrecordedCno === null && unmarkedBlock === null) return null;
+  const evidence = unrecordedCno !== null
+    ? `${unrecordedCno} and to ${replicaCno}`
+    : `${replicaCno} and wrote block ${unmarkedBlock}, which is not in its dirty map`;
   return {
     action: "refuse",
     why: `the primary has recorded checkpoint ${primaryCno}, but its own daemon went on to ` +
-      `${unrecordedCno} and to ${replicaCno}: an older copy of the primary was restored`,
+      `${evidence}: an older copy of the primary was restored`,
   };
 }
 

@@ -17,26 +17,15 @@ import { dataError, ReplicaError, usageError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import type { WriterIdentity } from "../format/device_card.ts";
 import type { PrimaryMetadata } from "../primary/metadata.ts";
-import { readCheckpointDigest } from "../replica/checkpoint_digest.ts";
 import { checkClaim, type ClaimOptions, ReplicaClaim } from "../replica/claim.ts";
 import { HyperfileWriter } from "../replica/hyperfile_writer.ts";
-import {
-  checkpointBetween,
-  type KnownInode,
-  readCheckpoint,
-  readHead,
-} from "../replica/inode_reader.ts";
+import { type KnownInode, readHead } from "../replica/inode_reader.ts";
 import type { ObjectStore } from "../replica/object_store.ts";
 import { requireDeviceCard } from "../replica/read_device_card.ts";
 import type { StagedTail } from "../replica/staged_tail.ts";
-import { hasStamp } from "../replica/touch_inode.ts";
-import {
-  decideStartup,
-  type PrimaryState,
-  type StartupDecision,
-  type StartupFacts,
-} from "../replication/startup.ts";
-import type { StagedFound, StagedStart } from "./staged_start.ts";
+import { decideStartup, type StartupDecision, type StartupFacts } from "../replication/startup.ts";
+import { factsOf, type FactsOptions, unpublishedFrom } from "./attach_facts.ts";
+import type { StagedFound } from "./staged_start.ts";
 
 /** A request that gets no answer is given up after 30 s: time for another one. */
 const RELEASE_MS = 45_000;
@@ -50,21 +39,12 @@ export interface RoomProcess {
   runs(holder: WriterIdentity, uuid: string): boolean;
 }
 
-export interface AttachOptions {
-  readonly metadata: PrimaryMetadata;
-  readonly primaryState: PrimaryState;
-  /** Regions that the primary's map names. */
-  readonly dirtyRegions: number;
-  /** Null: the primary has no staged map. */
-  readonly staged: StagedStart | null;
-  readonly skipInitialSync: boolean;
-  readonly force: boolean;
+export interface AttachOptions extends FactsOptions {
   readonly takeOver: boolean;
   readonly process: RoomProcess;
   readonly clock: Clock;
   readonly newId: () => string;
   readonly nodeCacheBytes: number;
-  readonly signal: AbortSignal;
 }
 
 export interface Attached {
@@ -199,43 +179,6 @@ async function settleStaged(
   return found.tail;
 }
 
-/**
- * What was staged after a checkpoint before this one is published. By force also a replica is followed
- * that is not this primary's: its numbers say nothing.
- */
-function unpublishedFrom(replicaCno: number, { metadata, force }: AttachOptions): number {
-  return force ? Math.min(replicaCno, metadata.lastFlush?.cno ?? 0) : replicaCno;
-}
-
-async function factsOf(
-  store: ObjectStore,
-  options: AttachOptions,
-  found: StagedFound | null,
-): Promise<StartupFacts> {
-  const { metadata, primaryState, skipInitialSync, force, staged, signal } = options;
-  const { inode: { lastCno: replicaCno } } = await readHead(store, { signal });
-  const primaryCno = metadata.lastFlush?.cno ?? 0;
-  const unpublished = unpublishedFrom(replicaCno, options);
-  const undeclared = staged?.undeclaredRegions(unpublished, found !== null) ?? 0;
-  return {
-    primaryState,
-    primaryCno,
-    replicaCno,
-    replicaCommitIsOwn: replicaCno <= primaryCno ||
-      await isOwnCommit(store, replicaCno, options),
-    recordedIsThere: await isRecordedThere(store, options),
-    unrecordedCno: primaryState !== "active" ? null : await checkpointBetween(
-      store,
-      { after: primaryCno, before: replicaCno },
-      { signal },
-    ),
-    dirtyRegions: options.dirtyRegions + undeclared,
-    staged: found === null ? null : found.tag.isWhole ? "whole" : "part",
-    skipInitialSync,
-    force,
-  };
-}
-
 /** What follows from the facts; throws where that is to refuse. */
 function decided(
   store: ObjectStore,
@@ -249,16 +192,6 @@ function decided(
     hint: "Was the primary restored, or the replica written by another device? To make the " +
       "replica follow this primary from now on, start with --force-startup-recover.",
   });
-}
-
-/** False: the replica has another checkpoint of the number that the primary recorded last, or none. */
-async function isRecordedThere(
-  store: ObjectStore,
-  { metadata: { lastFlush }, signal }: AttachOptions,
-): Promise<boolean> {
-  if (lastFlush === null || lastFlush.cno === 0 || lastFlush.checkpointDigest === "") return true;
-  const digest = await readCheckpointDigest(store, lastFlush.cno, { signal });
-  return digest === lastFlush.checkpointDigest;
 }
 
 /** What speaks against the replica may be a record that the drive does not give right now. */
@@ -276,21 +209,6 @@ function logUnreadable(
         "--force-startup-recover makes the replica follow this primary, by a copy of the whole device.",
     },
   );
-}
-
-/** Whether checkpoint `cno` was written under the last claim that this primary held. */
-async function isOwnCommit(
-  store: ObjectStore,
-  cno: number,
-  { metadata, signal }: AttachOptions,
-): Promise<boolean> {
-  const { claim } = metadata.superblock;
-  if (claim === null || claim.heldEpoch === 0) {
-    // Before the first claim of all there was one primary that knew the replica: this one.
-    const { card } = await requireDeviceCard(store, metadata.superblock, { signal });
-    return claim === null ? card.epoch === 0 : claim.epoch === 1 && card.epoch <= 1;
-  }
-  return hasStamp(await readCheckpoint(store, cno, { signal }), claim.heldEpoch);
 }
 
 function claimOptions(options: AttachOptions): ClaimOptions {

@@ -41,7 +41,7 @@ const DEVICE = {
 const LAYOUT = primaryLayout({ ...DEVICE, primarySizeBytes: SIZE });
 export const AT = { mtimeMs: 5 };
 
-export type Wishes = Partial<Pick<AttachOptions, "takeOver" | "force" | "dirtyRegions">>;
+export type Wishes = Partial<Pick<AttachOptions, "takeOver" | "force" | "dirtyRegions" | "marked">>;
 
 /** What a start has of the primary's maps. */
 export interface Maps {
@@ -112,6 +112,7 @@ export async function attach(
     metadata,
     primaryState,
     dirtyRegions: 1,
+    marked: { has: () => true },
     staged: new StagedStart({ views, disk, layout: LAYOUT, map, clock }),
     skipInitialSync: false,
     force: false,

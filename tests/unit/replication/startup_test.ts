@@ -49,6 +49,7 @@ Deno.test("decideStartup() attaches, copies forward or refuses, and never revers
       skipInitialSync,
       staged: null,
       recordedIsThere: true,
+      unmarkedBlock: null,
       unrecordedCno: null,
     };
     assertEquals(decideStartup({ ...facts, force: false }).action, action, row.join(" "));
@@ -68,6 +69,7 @@ Deno.test("decideStartup() goes on with what is staged, where it is what the sta
     replicaCommitIsOwn: true,
     skipInitialSync: false,
     recordedIsThere: true,
+    unmarkedBlock: null,
     unrecordedCno: null,
     force: false,
   };
@@ -102,12 +104,11 @@ Deno.test("decideStartup() goes on with what is staged, where it is what the sta
 });
 
 Deno.test("decideStartup() refuses a primary that is an older copy of itself", () => {
-  const facts = {
+  const older = {
     primaryCno: 7,
     replicaCno: 12,
     replicaCommitIsOwn: true,
     recordedIsThere: true,
-    unrecordedCno: 8,
     dirtyRegions: 0,
     staged: null,
     skipInitialSync: false,
@@ -119,8 +120,15 @@ Deno.test("decideStartup() refuses a primary that is an older copy of itself", (
     ["formatted", false, "forward-full"],
     ["diverged", false, "forward-full"],
   ];
-  for (const [primaryState, force, action] of rows) {
-    assertEquals(decideStartup({ ...facts, primaryState, force }).action, action, primaryState);
+  const evidence = [
+    { unrecordedCno: 8, unmarkedBlock: null },
+    { unrecordedCno: null, unmarkedBlock: 3 },
+  ];
+  for (const told of evidence) {
+    for (const [primaryState, force, action] of rows) {
+      const decision = decideStartup({ ...older, ...told, primaryState, force });
+      assertEquals(decision.action, action, primaryState);
+    }
   }
 });
 
@@ -129,6 +137,7 @@ Deno.test("decideStartup() refuses a replica whose checkpoint of the primary's n
     primaryCno: 7,
     replicaCommitIsOwn: true,
     recordedIsThere: false,
+    unmarkedBlock: null,
     unrecordedCno: null,
     dirtyRegions: 0,
     staged: null,

@@ -115,9 +115,11 @@ Deno.test("a primary that was restored from a snapshot of the same run is refuse
   for (let i = 3; i <= 6; i++) {
     const { cno } = await writer.commit(batchOf([[i, filled(i)]]), AT);
     await metadata.appendFlushLog({ cno, timeMs: 1, committedBytes: 1 });
-    // One ahead is what a crash leaves; it can't be told from a snapshot.
+    // One ahead is what a crash leaves, which has marked what it wrote.
     const expected = cno === 3 ? "forward-part" : "data";
     assertEquals(await decisionOf(copyOf(snapshot)), expected, `${cno} checkpoints`);
+    const marked = { has: (block: number) => block !== i };
+    assertEquals(await decisionOf(copyOf(snapshot), { marked }), "data", `${cno} checkpoints`);
   }
   assertEquals(await decisionOf(copyOf(snapshot), { dirtyRegions: 0 }), "data");
   assertEquals(await decisionOf(copyOf(snapshot), { force: true }), "forward-full");
