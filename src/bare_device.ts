@@ -9,9 +9,9 @@ import {
   NULL_DEVICE_BYTES,
   type NullTarget,
 } from "./config.ts";
-import { usageError } from "./base/errors.ts";
 import type { CountersReport, ModeReport, StatsReport, StatusReport } from "./control/protocol.ts";
 import { RateMeter } from "./control/rate_meter.ts";
+import { hasNoReplica } from "./control/state_refusals.ts";
 import type { DeviceParameters, DeviceProgress, RunningDevice } from "./control/running_device.ts";
 import { UblkDevice } from "./device.ts";
 import type { VerifyReport } from "./replication/verify_report.ts";
@@ -55,15 +55,11 @@ class BareDevice implements RunningDevice {
   }
 
   setMode(): Promise<ModeReport> {
-    return Promise.reject(
-      usageError("Cannot set the mode: the device has no replica", {
-        hint: "Modes are those of a device that was added by add io-replica.",
-      }),
-    );
+    return Promise.reject(hasNoReplica("set the mode"));
   }
 
   verify(): Promise<VerifyReport> {
-    return Promise.reject(usageError("Cannot compare: the device has no replica"));
+    return Promise.reject(hasNoReplica("compare"));
   }
 
   async stop(onProgress?: (progress: DeviceProgress) => void): Promise<void> {

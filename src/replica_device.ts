@@ -2,7 +2,6 @@
 
 import deno from "../deno.json" with { type: "json" };
 import { systemClock } from "./base/clock.ts";
-import { ReplicaError, usageError } from "./base/errors.ts";
 import { formatSize } from "./base/units.ts";
 import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
 import type {
@@ -23,6 +22,7 @@ import {
   verifyStatusReport,
 } from "./control/replica_report.ts";
 import { RateMeter } from "./control/rate_meter.ts";
+import { isStopping, replicationHasEnded } from "./control/state_refusals.ts";
 import type {
   DeviceParameters,
   DeviceProgress,
@@ -93,15 +93,10 @@ class ReplicaDevice implements RunningDevice {
   }
 
   async setMode(wanted: WantedMode): Promise<ModeReport> {
-    if (this.#stopping) {
-      throw new ReplicaError("unavailable", "Cannot set the mode: the device is stopping");
-    }
+    if (this.#stopping) throw isStopping("set the mode");
     const { replicator, mode, lastError } = this.#target.state;
     if (replicator === "detached" || replicator === "failed" || mode === "detached") {
-      throw usageError(
-        `Cannot set the mode: replication has ended: ${lastError?.message ?? "unknown"}`,
-        { hint: "Stop the device and add it again: the start resyncs what the replica lacks." },
-      );
+      throw replicationHasEnded("set the mode", lastError?.message ?? null);
     }
     const { order, note } = stepTowards(mode, wanted);
     if (order === null) return { mode: this.#mode(), note };
@@ -109,9 +104,7 @@ class ReplicaDevice implements RunningDevice {
   }
 
   async verify({ repair, onProgress, signal }: VerifyOrder): Promise<VerifyReport> {
-    if (this.#stopping) {
-      throw new ReplicaError("unavailable", "Cannot compare: the device is stopping");
-    }
+    if (this.#stopping) throw isStopping("compare");
     const mine: Comparison = { sinceMs: systemClock.wallMs(), progress: null };
     let newest: DeviceProgress = { stage: "comparing" };
     const timer = setInterval(() => onProgress(newest), PROGRESS_MS);

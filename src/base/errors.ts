@@ -5,7 +5,7 @@
  * What the caller can do about an error.
  * - `usage`: fix the command or the configuration.
  * - `data`: stored bytes contradict the format, or identities do not match; stop.
- * - `unavailable`: a service or a resource does not answer now; retry later.
+ * - `unavailable`: a service or a resource does not answer now, or a state does not allow it; retry later.
  * - `fenced`: somebody else wrote where only we may write; stop replicating.
  * - `kernel`: a system call or the ublk driver refused.
  * - `closed`: the thing was stopped in an orderly way.

@@ -197,11 +197,12 @@ class Daemon implements ControlHandler {
     const device = this.#started();
     this.#log.info("Comparison begun", { repair: order.repair });
     const report = await device.verify(order);
-    const { comparedBytes, differing, damaged, busyBytes, isRepairing } = report;
+    const { comparedBytes, differing, damaged, unreadable, busyBytes, isRepairing } = report;
     this.#log.info("Comparison ended", {
       comparedBytes,
       differing: differing.length,
       damaged: damaged.length,
+      unreadable: unreadable.length,
       busyBytes,
       isRepairing,
     });

@@ -2,6 +2,7 @@
 
 import { usageError } from "../base/errors.ts";
 import { setMode, status } from "../control/client.ts";
+import { hasNoReplica } from "../control/state_refusals.ts";
 import { WANTED_MODES, type WantedMode } from "../replication/wanted_mode.ts";
 import { defineCommand, defineGroup } from "./command.ts";
 import { daemonChoice, daemonSocket } from "./find_daemon.ts";
@@ -20,7 +21,7 @@ const getCommand = defineCommand({
   async run(ctx, values) {
     const socket = await daemonSocket(ctx, values, { orOnly: true });
     const { mode, device, resync } = await status(socket, { signal: ctx.signal });
-    if (mode === null) throw usageError(`Cannot show the mode: ${device} has no replica`);
+    if (mode === null) throw hasNoReplica(`show the mode of ${device}`);
     const text = values.json ? JSON.stringify({ device, mode, resync }, null, 2) : mode;
     ctx.stdout.write(`${text}\n`);
   },
@@ -35,7 +36,7 @@ const SET_NOTES = `Modes:
 A pause ends with the daemon: the next start resyncs and replicates. Stopping a paused
 device leaves its replica behind, so "stop" ends with exit code 4 then. While a resync
 runs no checkpoint is published; older ones stay. Where replication has ended (detached)
-no mode can be set: stop the device and add it again.`;
+no mode can be set (exit code 4): stop the device and add it again.`;
 
 const setCommand = defineCommand({
   name: "set",

@@ -3,7 +3,7 @@
 import { EXIT_CODES } from "../base/errors.ts";
 import { formatSize } from "../base/units.ts";
 import { verify } from "../control/client.ts";
-import { type ByteSpan, isEqual, type VerifyReport } from "../replication/verify_report.ts";
+import { type ByteSpan, verdictOf, type VerifyReport } from "../replication/verify_report.ts";
 import { defineCommand } from "./command.ts";
 import type { Context } from "./context.ts";
 import { daemonChoice, daemonSocket } from "./find_daemon.ts";
@@ -38,20 +38,24 @@ export const verifyCommand = defineCommand({
   notes: `Exit codes:
   0  equal
   3  they differ somewhere, also when --repair had it copied again; verify again then
-  4  it could not be told: replication is paused or has ended, or nothing advances
+  4  it could not be told: replication is paused or has ended, nothing advances, or the
+     primary can't be read everywhere and the rest is equal
 
 Replicas have no checksums over data blocks, so this is how damage in a store is found
 before a restore needs the block. Places where the replica can't be read at all are
 reported as damaged: --repair does not mend those, since what is missing may be more than
-data; "inspect tree" says what it is. --repair survives a crash: what it marks is in the
+data; "inspect tree" says what it is. Where the primary can't be read the replica has what
+it had: --repair leaves that alone, too, and export gives it. --repair survives a crash: what it marks is in the
 primary's dirty map.`,
   async run(ctx, values) {
     const socket = await daemonSocket(ctx, values, { orOnly: true });
     const report = await compare(ctx, socket, values.repair);
     ctx.stdout.write(values.json ? JSON.stringify(report, null, 2) + "\n" : reportText(report));
-    return isEqual(report) ? 0 : EXIT_CODES.data;
+    return EXIT_OF[verdictOf(report)];
   },
 });
+
+const EXIT_OF = { equal: 0, different: EXIT_CODES.data, unknown: EXIT_CODES.unavailable };
 
 async function compare(ctx: Context, socket: string, repair: boolean): Promise<VerifyReport> {
   let shownMs = ctx.clock.nowMs();
@@ -65,29 +69,49 @@ async function compare(ctx: Context, socket: string, repair: boolean): Promise<V
 
 /** The report as a person reads it. */
 export function reportText(report: VerifyReport): string {
-  const { comparedBytes, cno, differing, damaged, busyBytes, isComplete, isRepairing } = report;
+  const { comparedBytes, cno, differing, damaged, unreadable, busyBytes, isRepairing } = report;
   const places = [
     ...differing.map((span) => `differs  ${placeText(span)}`),
     ...damaged.map((span) => `damaged  ${placeText(span)}: ${span.message}`),
+    ...unreadable.map((span) => `unreadable  ${placeText(span)}`),
   ];
   const more = places.length - PLACES_MAX;
-  const bytes = differing.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
   const took = formatDuration(report.tookMs);
-  const result = isEqual(report)
-    ? "primary and replica are equal"
-    : `${formatSize(bytes)} differ, ${damaged.length} places are damaged`;
+  const compared = `${formatSize(comparedBytes)} compared up to checkpoint ${cno} in ${took}`;
   return [
     ...places.slice(0, PLACES_MAX),
     ...(more > 0 ? [`and ${more} more places (--json prints all)`] : []),
-    `${result}: ${formatSize(comparedBytes)} compared up to checkpoint ${cno} in ${took}`,
+    `${resultText(report)}: ${compared}`,
+    ...(unreadable.length > 0
+      ? [`${sizeOf(unreadable)} of the primary can't be read and could not be compared`]
+      : []),
     ...(busyBytes > 0
       ? [`${formatSize(busyBytes)} were written all the time and could not be compared`]
       : []),
-    ...(isComplete
-      ? []
-      : ['too much differs, the rest was not looked at: "mode set forward-full"']),
+    ...(report.isComplete ? [] : [unfinishedText(report)]),
     ...(isRepairing ? ["what differs is copied again; verify once more when that is done"] : []),
   ].map((line) => `${line}\n`).join("");
+}
+
+function resultText(report: VerifyReport): string {
+  switch (verdictOf(report)) {
+    case "equal":
+      return "primary and replica are equal";
+    case "different":
+      return `${sizeOf(report.differing)} differ, ${report.damaged.length} places are damaged`;
+    case "unknown":
+      return "primary and replica are equal as far as the primary can be read";
+  }
+}
+
+function unfinishedText(report: VerifyReport): string {
+  return verdictOf(report) === "unknown"
+    ? "too much can't be read, the rest was not looked at"
+    : 'too much differs, the rest was not looked at: "mode set forward-full"';
+}
+
+function sizeOf(spans: readonly ByteSpan[]): string {
+  return formatSize(spans.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0));
 }
 
 function placeText({ offsetBytes, lengthBytes }: ByteSpan): string {

@@ -21,8 +21,8 @@ import type { DeviceProgress } from "./running_device.ts";
 
 /** Longest line of a request, without its newline. */
 export const REQUEST_BYTES_MAX = 64 * 1024;
-/** Longest line of an answer. */
-export const RESPONSE_BYTES_MAX = 1024 * 1024;
+/** Longest line of an answer: a comparison that names some 20,000 places. */
+export const RESPONSE_BYTES_MAX = 2 * 1024 * 1024;
 
 const PLAIN_COMMANDS = ["ping", "status", "stats", "stop"] as const;
 const COMMANDS = [...PLAIN_COMMANDS, "set-mode", "verify"] as const;

@@ -4,33 +4,14 @@
 //
 // Files are written whole (temporary name, then rename); mode 0600, in a directory of mode 0755.
 
-import { parseJsonObject } from "../base/json.ts";
 import { ReplicaError, systemReason, usageError } from "../base/errors.ts";
-import type { DeviceConfig } from "../config.ts";
-
-/** What a daemon says about itself. */
-export interface DaemonState {
-  readonly version: 1;
-  readonly number: number;
-  /** "/dev/ublkb0" */
-  readonly device: string;
-  readonly pid: number;
-  /** Start of the process in clock ticks since boot: tells it from a later one with its pid. */
-  readonly pidStart: number;
-  readonly startedMs: number;
-  /** Absolute path. */
-  readonly socket: string;
-  /** Absolute path; null: the log went to stderr. */
-  readonly logFile: string | null;
-  readonly deviceSizeBytes: number;
-  readonly config: DeviceConfig;
-}
+import { type DaemonState, parseState, type StoredState } from "./daemon_state.ts";
 
 /** A state file that was found; `state` is null when it can't be read. */
 export interface FoundState {
   readonly number: number;
   readonly path: string;
-  readonly state: DaemonState | null;
+  readonly state: StoredState | null;
   /** The daemon's process lives. */
   readonly alive: boolean;
 }
@@ -117,43 +98,44 @@ async function readState(runDirectory: string, number: number): Promise<FoundSta
   return { number, path, state, alive };
 }
 
-async function textUnlessMissing(path: string): Promise<string | null> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
-    throw error;
-  }
-}
-
-/** A file of another version or a damaged one gives null: the device is then shown as unknown. */
-function parseState(text: string, number: number): DaemonState | null {
-  const state: Partial<DaemonState> | null = parseJsonObject(text);
-  if (state === null) return null;
-  const sound = state.version === 1 && state.number === number &&
-    Number.isSafeInteger(state.pid) && Number(state.pid) > 0 &&
-    typeof state.socket === "string" && typeof state.device === "string" &&
-    typeof state.config === "object" && state.config !== null;
-  return sound ? state as DaemonState : null;
-}
-
 /** Start time of a process in clock ticks since boot; null when there is no such process. */
-export async function processStart(pid: number): Promise<number | null> {
+export async function processStart(pid: number, read = Deno.readTextFile): Promise<number | null> {
+  const path = `/proc/${pid}/stat`;
   try {
-    const stat = await Deno.readTextFile(`/proc/${pid}/stat`);
-    // The name in parentheses may hold anything; the fields after it are numbered from 3.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    if (fields[0] === "Z" || fields[0] === "X") return null;
-    return Number(fields[22 - 3]);
+    return startOf(await textOfProcess(path, read));
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || isNoProcess(error)) return null;
     throw new ReplicaError("kernel", `Cannot look at process ${pid}: ${systemReason(error)}`, {
       cause: error,
     });
   }
 }
 
-/** Reading the file of a process that ends meanwhile gives ESRCH. */
-function isNoProcess(error: unknown): boolean {
-  return error instanceof Error && error.message.includes("os error 3");
+/**
+ * A process that ends between open and read makes the read fail, with an error (ESRCH) that Deno has no
+ * class for. The second time there is nothing to open, or another process.
+ */
+async function textOfProcess(path: string, read: typeof Deno.readTextFile): Promise<string | null> {
+  try {
+    return await textUnlessMissing(path, read);
+  } catch {
+    return await textUnlessMissing(path, read);
+  }
+}
+
+/** Of a line of /proc/PID/stat. */
+function startOf(stat: string | null): number | null {
+  if (stat === null) return null;
+  // The name in parentheses may hold anything; the fields after it are numbered from 3.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  if (fields[0] === "Z" || fields[0] === "X") return null;
+  return Number(fields[22 - 3]);
+}
+
+async function textUnlessMissing(path: string, read = Deno.readTextFile): Promise<string | null> {
+  try {
+    return await read(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
 }

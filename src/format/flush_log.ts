@@ -43,7 +43,8 @@ export const FlushRecordLayout = struct("FlushRecord", PAGE_BYTES, {
   reservedWriter: zero(16),
   /** Etag of the replica's inode after the commit; for people only. */
   inodeEtag: text(ETAG_BYTES_MAX),
-  segmentEtag: text(ETAG_BYTES_MAX),
+  /** Tells the checkpoint from another one of its number: see replica/checkpoint_digest.ts. Empty: not known. */
+  checkpointDigest: text(ETAG_BYTES_MAX),
   reserved: zero(3752),
 });
 

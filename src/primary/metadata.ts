@@ -50,7 +50,7 @@ import type { Disk } from "./disk.ts";
 /** What a commit leaves in the flush log; what is not known is 0 or empty. */
 export type FlushEntry =
   & Pick<FlushRecord, "cno" | "timeMs" | "committedBytes">
-  & Partial<Pick<FlushRecord, "ringPosition" | "inodeEtag" | "segmentEtag">>;
+  & Partial<Pick<FlushRecord, "ringPosition" | "inodeEtag" | "checkpointDigest">>;
 
 /** The superblock copies as they lie on the disk; null for a copy that can't be read. */
 export async function readSuperblockPages(disk: Disk): Promise<(Uint8Array | null)[]> {
@@ -195,7 +195,7 @@ export class PrimaryMetadata {
     return this.#exclusively(async () => {
       const last = this.lastFlush;
       const sequence = (last?.sequence ?? 0) + 1;
-      const unknown = { ringPosition: 0, inodeEtag: "", segmentEtag: "" };
+      const unknown = { ringPosition: 0, inodeEtag: "", checkpointDigest: "" };
       const known = { ...entry, inodeEtag: recordableEtag(entry.inodeEtag) };
       const record = { ...unknown, ...known, uuid: this.#superblock.uuid, sequence };
       const offset = this.layout.flushLogOffsetBytes + flushLogSlot(sequence) * PAGE_BYTES;

@@ -25,13 +25,14 @@ import {
   newInode,
   resizedInode,
 } from "../format/inode.ts";
-import { SEGMENT_BYTES_MAX, segmentKey } from "../format/segment.ts";
+import { SEGMENT_BYTES_MAX, SegmentHeader, segmentKey } from "../format/segment.ts";
+import { digestOfHeader, readCheckpointDigest } from "./checkpoint_digest.ts";
 import { type Mutations, prepareMutations, withClearTail } from "./mutations.ts";
 import { equalBytes, putInode, putSegment } from "./commit_protocol.ts";
 import { type KnownInode, readHead, readInode } from "./inode_reader.ts";
 import { Limiter } from "./limiter.ts";
 import { NodeLoader } from "./node_loader.ts";
-import type { ObjectStore } from "./object_store.ts";
+import type { ObjectStore, RequestOptions } from "./object_store.ts";
 import { type OrphanReport, resolveOrphans, settleOrphans } from "./orphans.ts";
 import {
   checkSegmentBytes,
@@ -88,6 +89,8 @@ export class HyperfileWriter {
   /** Etags of useless objects that have a number which will come up. */
   readonly #standing: Map<number, string>;
   #base: KnownInode;
+  /** Of the newest checkpoint's segment; null: not written by this writer. */
+  #header: Uint8Array | null = null;
   #root: NodeWords;
   /** Of the tree in memory. */
   #sizeBytes: number;
@@ -169,6 +172,13 @@ export class HyperfileWriter {
   /** Etag of the inode as this writer last read or wrote it. */
   get inodeEtag(): string {
     return this.#base.etag;
+  }
+
+  /** What tells the newest checkpoint from another one of its number; empty when there is none yet. */
+  async checkpointDigest(options?: RequestOptions): Promise<string> {
+    if (this.lastCno === 0) return "";
+    if (this.#header !== null) return digestOfHeader(this.#header);
+    return await readCheckpointDigest(this.#store, this.lastCno, options) ?? "";
   }
 
   get sizeBytes(): number {
@@ -338,6 +348,7 @@ export class HyperfileWriter {
       this.#base = await putInode(this.#store, pending.inodeBytes, this.#base, options);
       await hit("commit.after-inode");
       this.#staged = [];
+      if (image !== null) this.#header = image.chunks[0].slice(0, SegmentHeader.size);
     } else if (image !== null) this.#staged.push({ id: image.segmentId, etag: pending.etag });
     this.#sizeBytes = pending.sizeBytes;
     if (image === null) return;

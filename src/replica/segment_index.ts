@@ -78,6 +78,17 @@ export class SegmentIndex {
     }
   }
 
+  /** The data blocks that a segment lists, in its order. */
+  async blocksOf(segmentId: number, signal?: AbortSignal): Promise<number[]> {
+    const { entries, dataBlocks } = (await this.#load(new Set([segmentId]), signal)).get(
+      segmentId,
+    )!;
+    return Array.from(
+      { length: dataBlocks },
+      (_, i) => entries[i * ENTRY_WORDS] + entries[i * ENTRY_WORDS + 1] * TWO_32,
+    );
+  }
+
   async #load(ids: Set<number>, signal?: AbortSignal): Promise<Map<number, Summary>> {
     const summaries = new Map<number, Summary>();
     const missing: number[] = [];

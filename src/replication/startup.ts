@@ -11,7 +11,9 @@
 //   | active     | explained              | some          | forward part                                |
 //   | diverged   | explained              |               | forward full                                |
 //   | active     | more than one ahead    |               | refuse                                      |
-//   | any        | unexplained            |               | refuse                                      |
+//   | active     | one ahead              | not all of it | refuse                                      |
+//   | any        | unexplained, or the    |               | refuse                                      |
+//   |            | recorded one is another|               |                                             |
 //   | refused, but forced                 |               | forward full                                |
 //
 // A resync that was cut short goes on where it stopped (`resumes`) when its staged segments stand there
@@ -23,7 +25,9 @@
 // is published, so a crash between the two leaves the replica ahead. Its number may have grown by more
 // than one: segments that a resync stages take numbers, too. But it is ahead by one *published* checkpoint:
 // with more of them, this primary is an older copy of the one that wrote them - a snapshot was restored -
-// and its dirty map knows nothing of what they changed.)
+// and its dirty map knows nothing of what they changed. The same is told of a single one by a block of it
+// that the map does not name: a mark goes only after the record. Where the map names all of them, it does
+// not matter which of the two it is: they are copied.)
 
 /** What the superblock says of the last time the device ran. */
 export type PrimaryState = "formatted" | "active" | "clean" | "diverged";
@@ -36,8 +40,12 @@ export interface StartupFacts {
   readonly replicaCno: number;
   /** The last writer that claimed the replica was this primary's daemon. */
   readonly replicaCommitIsOwn: boolean;
+  /** The checkpoint of the primary's number on the replica is the one that it recorded, if it told which. */
+  readonly recordedIsThere: boolean;
   /** A checkpoint between the two numbers, which the primary never recorded; null: there is none. */
   readonly unrecordedCno: number | null;
+  /** A block that the replica's newest checkpoint changed without the primary's maps naming it; null: none. */
+  readonly unmarkedBlock: number | null;
   /** Regions that the primary's map says may differ. */
   readonly dirtyRegions: number;
   /** What the segments after the replica's newest checkpoint can be gone on with as; null: not. */
@@ -83,6 +91,13 @@ function decide(facts: StartupFacts): StartupDecision {
         `but the last one of this primary is ${primaryCno}: somebody else has written to it`,
     };
   }
+  if (!facts.recordedIsThere) {
+    return {
+      action: "refuse",
+      why: `the replica's checkpoint ${primaryCno} is not the one that this primary has seen: ` +
+        "one of the two was restored, and went on from there",
+    };
+  }
   switch (primaryState) {
     case "formatted":
       if (facts.skipInitialSync && replicaCno === 0) return { action: "attach" };
@@ -91,15 +106,20 @@ function decide(facts: StartupFacts): StartupDecision {
       return wholeDevice(facts, "an earlier copy of the whole primary is not finished");
     case "clean":
     case "active":
-      return facts.unrecordedCno === null ? equalButFor(facts) : restored(facts);
+      return restored(facts) ?? equalButFor(facts);
   }
 }
 
-function restored({ primaryCno, replicaCno, unrecordedCno }: StartupFacts): StartupDecision {
+function restored(facts: StartupFacts): StartupDecision | null {
+  const { primaryCno, replicaCno, unrecordedCno, unmarkedBlock } = facts;
+  if (unrecordedCno === null && unmarkedBlock === null) return null;
+  const evidence = unrecordedCno !== null
+    ? `${unrecordedCno} and to ${replicaCno}`
+    : `${replicaCno} and wrote block ${unmarkedBlock}, which is not in its dirty map`;
   return {
     action: "refuse",
     why: `the primary has recorded checkpoint ${primaryCno}, but its own daemon went on to ` +
-      `${unrecordedCno} and to ${replicaCno}: an older copy of the primary was restored`,
+      `${evidence}: an older copy of the primary was restored`,
   };
 }
 

@@ -15,9 +15,11 @@ export interface VerifyReport {
   readonly differing: readonly ByteSpan[];
   /** Where the replica can't be read: its objects are missing or damaged. */
   readonly damaged: readonly (ByteSpan & { readonly message: string })[];
+  /** Where the primary can't be read: nothing was compared there. Ascending. */
+  readonly unreadable: readonly ByteSpan[];
   /** Bytes that were written so often that no checkpoint had what the primary had. */
   readonly busyBytes: number;
-  /** False: too much differs, the rest was not looked at. */
+  /** False: too much differs or can't be read, the rest was not looked at. */
   readonly isComplete: boolean;
   /** What differs is copied again. */
   readonly isRepairing: boolean;
@@ -33,7 +35,9 @@ export interface VerifyProgress {
   readonly remainingMs: number | null;
 }
 
-/** Whether primary and replica were found equal. */
-export function isEqual(report: VerifyReport): boolean {
-  return report.isComplete && report.differing.length === 0 && report.damaged.length === 0;
+/** What was found: one place that differs is enough, but all must have been read to be equal. */
+export function verdictOf(report: VerifyReport): "equal" | "different" | "unknown" {
+  const { differing, damaged, unreadable, isComplete } = report;
+  if (differing.length + damaged.length > 0) return "different";
+  return unreadable.length === 0 && isComplete ? "equal" : "unknown";
 }

@@ -19,18 +19,13 @@ import type { WriterIdentity } from "../format/device_card.ts";
 import type { PrimaryMetadata } from "../primary/metadata.ts";
 import { checkClaim, type ClaimOptions, ReplicaClaim } from "../replica/claim.ts";
 import { HyperfileWriter } from "../replica/hyperfile_writer.ts";
-import {
-  checkpointBetween,
-  type KnownInode,
-  readCheckpoint,
-  readHead,
-} from "../replica/inode_reader.ts";
+import { type KnownInode, readHead } from "../replica/inode_reader.ts";
 import type { ObjectStore } from "../replica/object_store.ts";
 import { requireDeviceCard } from "../replica/read_device_card.ts";
 import type { StagedTail } from "../replica/staged_tail.ts";
-import { hasStamp } from "../replica/touch_inode.ts";
-import { decideStartup, type PrimaryState, type StartupDecision } from "../replication/startup.ts";
-import type { StagedFound, StagedStart } from "./staged_start.ts";
+import { decideStartup, type StartupDecision, type StartupFacts } from "../replication/startup.ts";
+import { factsOf, type FactsOptions, unpublishedFrom } from "./attach_facts.ts";
+import type { StagedFound } from "./staged_start.ts";
 
 /** A request that gets no answer is given up after 30 s: time for another one. */
 const RELEASE_MS = 45_000;
@@ -44,21 +39,12 @@ export interface RoomProcess {
   runs(holder: WriterIdentity, uuid: string): boolean;
 }
 
-export interface AttachOptions {
-  readonly metadata: PrimaryMetadata;
-  readonly primaryState: PrimaryState;
-  /** Regions that the primary's map names. */
-  readonly dirtyRegions: number;
-  /** Null: the primary has no staged map. */
-  readonly staged: StagedStart | null;
-  readonly skipInitialSync: boolean;
-  readonly force: boolean;
+export interface AttachOptions extends FactsOptions {
   readonly takeOver: boolean;
   readonly process: RoomProcess;
   readonly clock: Clock;
   readonly newId: () => string;
   readonly nodeCacheBytes: number;
-  readonly signal: AbortSignal;
 }
 
 export interface Attached {
@@ -76,7 +62,7 @@ export async function lookAtReplica(store: ObjectStore, options: AttachOptions):
   await readHead(store, { signal });
   await checkClaim(store, claimOptions(options));
   // A writer that is taken over may go on until then: what it leaves behind is judged afterwards.
-  await decide(store, options, null);
+  decided(store, options, await factsOf(store, options, null));
 }
 
 /** Claims the replica and opens its writer. A failure gives the claim back. */
@@ -132,7 +118,8 @@ async function attachClaimed(
   const { metadata, clock, nodeCacheBytes, signal } = options;
   const head = await readHead(store, { signal });
   const found = await findStaged(store, head, claim, options);
-  const startup = await decide(store, options, found);
+  const facts = await factsOf(store, options, found);
+  const startup = decided(store, options, facts);
   const staged = await settleStaged(startup, found, head, options);
   const recordedCno = metadata.lastFlush?.cno ?? 0;
   // Only directly above our own last record can an orphan be our next commit.
@@ -146,7 +133,7 @@ async function attachClaimed(
     nodeCacheBytes,
     signal,
   });
-  if (writer.lastCno !== recordedCno) {
+  if (writer.lastCno !== recordedCno || !facts.recordedIsThere) {
     // Told to go on from a replica that is not this primary's: until the copy is published, no start
     // may take the two for equal because they stand at the same number.
     if (startup.action === "forward-full" && metadata.superblock.state !== "formatted") {
@@ -157,6 +144,7 @@ async function attachClaimed(
       committedBytes: 0,
       timeMs: clock.wallMs(),
       inodeEtag: writer.inodeEtag,
+      checkpointDigest: await writer.checkpointDigest({ signal }),
     });
   }
   await hit("attach.before-held");
@@ -191,40 +179,13 @@ async function settleStaged(
   return found.tail;
 }
 
-/**
- * What was staged after a checkpoint before this one is published. By force also a replica is followed
- * that is not this primary's: its numbers say nothing.
- */
-function unpublishedFrom(replicaCno: number, { metadata, force }: AttachOptions): number {
-  return force ? Math.min(replicaCno, metadata.lastFlush?.cno ?? 0) : replicaCno;
-}
-
-async function decide(
+/** What follows from the facts; throws where that is to refuse. */
+function decided(
   store: ObjectStore,
-  options: AttachOptions,
-  found: StagedFound | null,
-): Promise<Startup> {
-  const { metadata, primaryState, skipInitialSync, force, staged, signal } = options;
-  const { inode: { lastCno: replicaCno } } = await readHead(store, { signal });
-  const primaryCno = metadata.lastFlush?.cno ?? 0;
-  const unpublished = unpublishedFrom(replicaCno, options);
-  const undeclared = staged?.undeclaredRegions(unpublished, found !== null) ?? 0;
-  const decision = decideStartup({
-    primaryState,
-    primaryCno,
-    replicaCno,
-    replicaCommitIsOwn: replicaCno <= primaryCno ||
-      await isOwnCommit(store, replicaCno, options),
-    unrecordedCno: primaryState !== "active" ? null : await checkpointBetween(
-      store,
-      { after: primaryCno, before: replicaCno },
-      { signal },
-    ),
-    dirtyRegions: options.dirtyRegions + undeclared,
-    staged: found === null ? null : found.tag.isWhole ? "whole" : "part",
-    skipInitialSync,
-    force,
-  });
+  { metadata }: AttachOptions,
+  facts: StartupFacts,
+): Startup {
+  const decision = decideStartup(facts);
   if (decision.action !== "refuse") return decision;
   if (metadata.unreadableSlots.length > 0) throw logUnreadable(store, metadata, decision.why);
   throw dataError(`Cannot attach the replica ${store.uri}: ${decision.why}`, {
@@ -248,21 +209,6 @@ function logUnreadable(
         "--force-startup-recover makes the replica follow this primary, by a copy of the whole device.",
     },
   );
-}
-
-/** Whether checkpoint `cno` was written under the last claim that this primary held. */
-async function isOwnCommit(
-  store: ObjectStore,
-  cno: number,
-  { metadata, signal }: AttachOptions,
-): Promise<boolean> {
-  const { claim } = metadata.superblock;
-  if (claim === null || claim.heldEpoch === 0) {
-    // Before the first claim of all there was one primary that knew the replica: this one.
-    const { card } = await requireDeviceCard(store, metadata.superblock, { signal });
-    return claim === null ? card.epoch === 0 : claim.epoch === 1 && card.epoch <= 1;
-  }
-  return hasStamp(await readCheckpoint(store, cno, { signal }), claim.heldEpoch);
 }
 
 function claimOptions(options: AttachOptions): ClaimOptions {

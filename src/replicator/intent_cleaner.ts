@@ -1,5 +1,5 @@
 // Takes marks off the primary's dirty map, lazily (R5): a region that no write has touched for a
-// generation, and of which a published checkpoint has every write, is no longer dirty. While a resync
+// generation (replication/mark_age.ts says how long that is), and of which a published checkpoint has every write, is no longer dirty. While a resync
 // runs nothing is published; then staged segments that have every write make the region a staged one.
 //
 //   snapshot --(old changes done, some seconds passed)--> gather regions, note the pool's head
@@ -19,11 +19,13 @@
 //
 // shared/intent_map.ts says why racing writers are safe. Callers: the replicator's room.
 
+import { countBits } from "../base/bits.ts";
 import type { Clock } from "../base/clock.ts";
 import { ReplicaError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import type { MapPlace } from "../format/primary_layout.ts";
 import type { Disk } from "../primary/disk.ts";
+import { MarkAge } from "../replication/mark_age.ts";
 import { IntentMap } from "../shared/intent_map.ts";
 import { INTENT_PAGE_WORDS, type SharedViews, WORD } from "../shared/layout.ts";
 import { Pool } from "../shared/pool.ts";
@@ -34,7 +36,7 @@ import { RingMark } from "./ring_mark.ts";
 import type { StagedChain, StagedMap } from "./staged_map.ts";
 import type { BlockRun } from "./zero_runs.ts";
 
-/** A region that was not written for at least so long may be cleared. */
+/** A region that was not written for at least so long may be cleared; longer where that is too early. */
 const GENERATION_MS = 3_000;
 /** While a round is under way; less where generations are short. */
 const TICK_MS = 250;
@@ -92,9 +94,12 @@ export class IntentCleaner {
   readonly #pool: Pool;
   readonly #stale: StaleMap;
   readonly #words: Int32Array;
-  readonly #generationMs: number;
-  /** What this round is about: a bitmap over all pages. */
+  readonly #shortestMs: number;
+  readonly #age: MarkAge;
+  /** What this round is about, or the last one was: a bitmap over all pages. */
   readonly #gathered: Int32Array;
+  /** When the last round had taken its marks off; null: it did not. */
+  #clearedAtMs: number | null = null;
   /** Pages whose bits in memory went, and the primary may not know. */
   readonly #unwritten = new Set<number>();
   #phase: Phase = { name: "resting" };
@@ -108,14 +113,15 @@ export class IntentCleaner {
     this.#pool = new Pool(views);
     this.#stale = new StaleMap(views);
     this.#words = views.words;
-    this.#generationMs = options.generationMs ?? GENERATION_MS;
+    this.#shortestMs = options.generationMs ?? GENERATION_MS;
+    this.#age = new MarkAge(this.#shortestMs);
     this.#gathered = new Int32Array(this.#map.pages * INTENT_PAGE_WORDS);
   }
 
   /** Steps until `signal` is aborted. `coverage` tells how far the replica is. */
   async run(coverage: () => Coverage, signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
-    const tickMs = Math.min(TICK_MS, Math.max(TICK_MS_MIN, this.#generationMs / 4));
+    const tickMs = Math.min(TICK_MS, Math.max(TICK_MS_MIN, this.#shortestMs / 4));
     while (!signal.aborted && !this.#broken) {
       await this.step(coverage());
       await clock.sleep(this.#phase.name === "resting" ? IDLE_TICKS * tickMs : tickMs, signal);
@@ -152,7 +158,7 @@ export class IntentCleaner {
   }
 
   #gather(phase: Extract<Phase, { name: "waiting" }>, coverage: Coverage): void {
-    if (this.#options.clock.nowMs() - phase.sinceMs < this.#generationMs) return;
+    if (this.#options.clock.nowMs() - phase.sinceMs < this.#age.ms) return;
     // In this order: who is not counted any more has marked what it did not capture.
     if (this.#map.inFlight(phase.parity) > 0) return;
     const { committedPosition, wholeCopy, chain } = coverage;
@@ -160,6 +166,7 @@ export class IntentCleaner {
     const mayStage = chain !== null && staged !== null;
     const isResyncing = this.#stale.count() > 0;
     if (isResyncing && !mayStage) return;
+    this.#judgeAge();
     // A copy of the whole device copies regions that nobody has written.
     if (mayStage && wholeCopy > 0) this.#gathered.set(staged.lacking(chain));
     else this.#gathered.fill(0);
@@ -172,6 +179,16 @@ export class IntentCleaner {
     }
     const mark = new RingMark(this.#pool, committedPosition);
     this.#phase = { name: "covering", mark, wholeCopy };
+  }
+
+  /** Whether the marks that the last round took off went too early. */
+  #judgeAge(): void {
+    const clearedAtMs = this.#clearedAtMs;
+    if (clearedAtMs === null) return;
+    this.#clearedAtMs = null;
+    const elapsedMs = this.#options.clock.nowMs() - clearedAtMs;
+    const gone = this.#gathered.reduce((sum, word) => sum + countBits(word), 0);
+    this.#age.judge({ gone, returned: this.#map.countDurable(this.#gathered), elapsedMs });
   }
 
   /** Regions that the ring does not have all of stay as they are. */
@@ -234,7 +251,10 @@ export class IntentCleaner {
       return;
     }
     await this.#write(batch.filter((page) => map.wasWritten(page) && this.#clearPage(page)));
-    if (phase.nextPage >= map.pages) this.#phase = { name: "resting" };
+    if (phase.nextPage < map.pages) return;
+    this.#phase = { name: "resting" };
+    // A staged round may have been about regions that had no marks.
+    if (phase.chain === null) this.#clearedAtMs = this.#options.clock.nowMs();
   }
 
   #hasGathered(page: number): boolean {

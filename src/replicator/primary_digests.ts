@@ -2,7 +2,8 @@
 //
 // A stretch is read under its interval lock, so that no write to it is between the primary and the
 // ring: what was read is what the ring says, up to its head. Where the lock can't be had the stretch is
-// halved, so that a guest who writes all over it delays the comparison, not the other way round.
+// halved, so that a guest who writes all over it delays the comparison, not the other way round. So is one
+// that the primary can't read, down to the blocks that it is about.
 // Callers: verify.ts.
 
 import { hash } from "node:crypto";
@@ -46,8 +47,8 @@ export class PrimaryDigests {
     this.#unitBytes = options.views.layout.unitBytes;
   }
 
-  /** The digests of `wanted`, ascending blocks of the stretch. */
-  async read(stretch: Stretch, wanted: readonly number[]): Promise<string[]> {
+  /** The digests of `wanted`, ascending blocks of the stretch; null: the primary can't read that one. */
+  async read(stretch: Stretch, wanted: readonly number[]): Promise<(string | null)[]> {
     const { clock, signal, wakeQueues } = this.#options;
     const { firstBlock, blocks } = stretch;
     if (wanted.length === 0) return [];
@@ -56,13 +57,15 @@ export class PrimaryDigests {
       await clock.sleep(LOCK_RETRY_MS, signal);
       throwIfAborted(signal);
     }
-    return await this.#readLocked(stretch, wanted);
+    const digests = await this.#readLocked(stretch, wanted);
+    if (digests !== null) return digests;
+    return blocks > 1 ? await this.#readHalves(stretch, wanted) : [null];
   }
 
   async #readHalves(
     { firstBlock, blocks }: Stretch,
     wanted: readonly number[],
-  ): Promise<string[]> {
+  ): Promise<(string | null)[]> {
     const half = Math.ceil(blocks / 2);
     const middle = firstBlock + half;
     const left = wanted.filter((block) => block < middle);
@@ -71,20 +74,26 @@ export class PrimaryDigests {
     return [...digests, ...await this.read({ firstBlock: middle, blocks: blocks - half }, right)];
   }
 
+  /** Null: the primary can't read all of the stretch. */
   async #readLocked(
     { firstBlock, blocks }: Stretch,
     wanted: readonly number[],
-  ): Promise<string[]> {
+  ): Promise<string[] | null> {
     const { clock, pace, source, buffer, signal, wakeQueues } = this.#options;
     const sinceMs = clock.nowMs();
     const bytes = buffer.subarray(0, blocks * this.#unitBytes);
     pace.began(sinceMs, bytes.length);
+    let canBeRead = true;
     try {
       await source.readInto(firstBlock * this.#unitBytes, bytes);
+    } catch (error) {
+      if (!(error instanceof ReplicaError)) throw error;
+      canBeRead = false;
     } finally {
       this.#lock.unlockAndWake(firstBlock, blocks, wakeQueues);
     }
-    const digests = digestsOf(bytes, this.#unitBytes, wanted.map((block) => block - firstBlock));
+    const units = wanted.map((block) => block - firstBlock);
+    const digests = canBeRead ? digestsOf(bytes, this.#unitBytes, units) : null;
     pace.ended(clock.nowMs(), clock.nowMs() - sinceMs, this.#guest.isBusy());
     const delayMs = pace.delayMs(clock.nowMs());
     if (delayMs > 0) await clock.sleep(delayMs, signal);

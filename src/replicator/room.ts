@@ -40,6 +40,7 @@ import { CLAIM_LOOK_MS } from "./claim_watch.ts";
 import { Comparison } from "./comparison.ts";
 import { type Coverage, IntentCleaner } from "./intent_cleaner.ts";
 import { nameRegionsOf } from "./intent_pages.ts";
+import { MarkedBlocks } from "./marked_blocks.ts";
 import { Replicator } from "./replicator.ts";
 import type { ResyncSource } from "./resync.ts";
 import type {
@@ -256,6 +257,7 @@ export class ReplicatorRoom {
       staged: map && new StagedStart({ views, disk, layout, map, clock }),
       primaryState,
       dirtyRegions: new IntentMap(views).dirtyCount(),
+      marked: new MarkedBlocks(views, map),
       skipInitialSync,
       force,
       takeOver,
@@ -330,14 +332,14 @@ export class ReplicatorRoom {
         },
       },
       journal: {
-        recordCommit: ({ cno, committedMs, segmentBytes }) =>
-          metadata.appendFlushLog({
+        recordCommit: async ({ cno, committedMs, segmentBytes }) =>
+          await metadata.appendFlushLog({
             cno,
             ringPosition: this.#counters[COUNTER.committedOperations],
             committedBytes: segmentBytes,
             timeMs: committedMs,
             inodeEtag: writer.inodeEtag,
-            segmentEtag: "",
+            checkpointDigest: await writer.checkpointDigest({ signal }),
           }),
       },
       resync: {

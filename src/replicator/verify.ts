@@ -10,6 +10,7 @@
 //   equal                                                    decided
 //   differ, the primary has changed meanwhile                the next round tells (busy after BUSY_ROUNDS)
 //   differ, the primary has not changed, DIFFERENT_ROUNDS times in all    they differ
+//   the primary can't be read                                decided: it can't be told
 //
 // A write between the two reads of the primary that left it as it was (A-B-A) can deceive a round, hence
 // the repetitions. A block that is written all the time is none that stays wrong: each of its writes
@@ -23,6 +24,8 @@ import { MiB } from "../base/units.ts";
 import { Limiter } from "../replica/limiter.ts";
 import type { VerifyProgress } from "../replication/verify_report.ts";
 import { digestsOf, type PrimaryDigests, type Stretch, throwIfAborted } from "./primary_digests.ts";
+import { type Probe, probesOf, stretchesOf } from "./probes.ts";
+import type { BlockRun } from "./zero_runs.ts";
 
 /** What is read at once, and what goes through the rounds together. */
 export const STRETCH_BYTES = MiB;
@@ -31,9 +34,10 @@ const BATCH_BYTES = 64 * MiB;
 const CONCURRENCY = 4;
 const DIFFERENT_ROUNDS = 3;
 const BUSY_ROUNDS = 20;
-/** Blocks between two wanted ones that are cheaper to read than a second time. */
-const GAP_BLOCKS = 16;
-/** Stretches that are remembered; where more differ, the whole replica is to be written again. */
+/**
+ * Stretches that are remembered; where more differ, the whole replica is to be written again. So many blocks
+ * may be unreadable: a drive that reads nothing takes its time for each of them.
+ */
 const FINDINGS_MAX = 4096;
 
 /** The replica at one checkpoint. */
@@ -46,6 +50,8 @@ export interface VerifyOptions {
   readonly unitBytes: number;
   readonly deviceBlocks: number;
   readonly primary: Pick<PrimaryDigests, "read">;
+  /** What the primary could not read when it was to be copied: tried once more, each block by itself. */
+  readonly unreadable: () => Iterable<BlockRun>;
   /** Opens the newest checkpoint. */
   readonly openReplica: () => Promise<ReplicaImage>;
   readonly published: { whole(): Promise<void>; now(): Promise<void> };
@@ -59,13 +65,10 @@ export interface VerifyFindings {
   readonly cno: number;
   readonly differing: readonly Stretch[];
   readonly damaged: readonly (Stretch & { readonly message: string })[];
+  /** Of the primary. */
+  readonly unreadable: readonly Stretch[];
   readonly busyBlocks: number;
   readonly isComplete: boolean;
-}
-
-/** A stretch to read for the blocks of it that are to be compared, ascending. */
-interface Probe extends Stretch {
-  readonly wanted: readonly number[];
 }
 
 /** What the primary held: the digests of the wanted blocks. */
@@ -85,6 +88,7 @@ export class Verify {
   readonly #startedMs: number;
   readonly #differing: Stretch[] = [];
   readonly #damaged: (Stretch & { message: string })[] = [];
+  readonly #unreadable: Stretch[] = [];
   #stage: VerifyProgress["stage"] = "comparing";
   #comparedBlocks = 0;
   #busyBlocks = 0;
@@ -105,16 +109,21 @@ export class Verify {
       await this.#compare(first, blocks);
       this.#comparedBlocks = first + blocks;
       this.#report();
-      isComplete = this.#differing.length + this.#damaged.length <= FINDINGS_MAX;
+      isComplete = this.#findings() <= FINDINGS_MAX;
     }
     return {
       comparedBlocks: this.#comparedBlocks,
       cno: this.#cno,
       differing: this.#differing,
       damaged: this.#damaged,
+      unreadable: this.#unreadable,
       busyBlocks: this.#busyBlocks,
       isComplete: isComplete || this.#comparedBlocks === deviceBlocks,
     };
+  }
+
+  #findings(): number {
+    return this.#differing.length + this.#damaged.length + blocksOf(this.#unreadable);
   }
 
   /** Tells the progress, for waits that the caller knows of. */
@@ -126,16 +135,18 @@ export class Verify {
   async #compare(firstBlock: number, blocks: number): Promise<void> {
     const doubts = new Map<number, Doubt>();
     const differing: number[] = [];
+    const unreadable = new Set<number>();
     let open = range(firstBlock, blocks);
     while (open.length > 0) {
       await this.#options.published.whole();
-      const before = await this.#sample(open);
+      const before = await this.#sample(open, unreadable);
       await this.#options.published.now();
       const differs = await this.#differingBlocks(before);
       const earlier = digestMap(before);
-      const after = digestMap(await this.#sample(differs));
+      const after = digestMap(await this.#sample(differs, unreadable));
       open = [];
       for (const block of differs) {
+        if (unreadable.has(block)) continue;
         const doubt = doubts.get(block) ?? { kept: 0, changed: 0 };
         doubts.set(block, doubt);
         if (after.get(block) === earlier.get(block)) doubt.kept++;
@@ -145,18 +156,35 @@ export class Verify {
         else open.push(block);
       }
     }
-    this.#differing.push(...stretchesOf(differing.sort((a, b) => a - b)));
+    this.#differing.push(...stretchesOf(differing.sort(ascending)));
+    this.#unreadable.push(...stretchesOf([...unreadable].sort(ascending)));
   }
 
-  async #sample(blocks: readonly number[]): Promise<Sample[]> {
+  /** What the primary holds of `blocks`, without those that it can't read: they join `unreadable`. */
+  async #sample(blocks: readonly number[], unreadable: Set<number>): Promise<Sample[]> {
     const { primary, unitBytes } = this.#options;
     const samples: Sample[] = [];
-    for (const probe of probesOf(blocks, Math.max(1, STRETCH_BYTES / unitBytes))) {
+    const alone = new Set([...unreadable, ...this.#knownUnreadable(blocks)]);
+    for (const probe of probesOf(blocks, Math.max(1, STRETCH_BYTES / unitBytes), alone)) {
       this.#stage = "comparing";
       this.#report();
-      samples.push({ ...probe, digests: await primary.read(probe, probe.wanted) });
+      const digests = await primary.read(probe, probe.wanted);
+      probe.wanted.forEach((block, k) => digests[k] === null && unreadable.add(block));
+      const wanted = probe.wanted.filter((block) => !unreadable.has(block));
+      const readable = digests.filter((digest) => digest !== null);
+      if (wanted.length > 0) samples.push({ ...probe, wanted, digests: readable });
     }
     return samples;
+  }
+
+  /** Among `blocks` and in the gaps between them, which are read with them. */
+  *#knownUnreadable(blocks: readonly number[]): Iterable<number> {
+    if (blocks.length === 0) return;
+    const end = blocks[blocks.length - 1] + 1;
+    for (const { first, count } of this.#options.unreadable()) {
+      const last = Math.min(first + count, end);
+      for (let block = Math.max(first, blocks[0]); block < last; block++) yield block;
+    }
   }
 
   /** Blocks of which the replica has other bytes, ascending. What it can't read is noted as damaged. */
@@ -199,40 +227,6 @@ export function blocksOf(stretches: readonly Stretch[]): number {
   return stretches.reduce((sum, { blocks }) => sum + blocks, 0);
 }
 
-/** Ascending blocks as stretches. */
-function stretchesOf(blocks: readonly number[]): Stretch[] {
-  const stretches: { firstBlock: number; blocks: number }[] = [];
-  for (const block of blocks) {
-    const last = stretches.at(-1);
-    if (last !== undefined && block === last.firstBlock + last.blocks) last.blocks++;
-    else stretches.push({ firstBlock: block, blocks: 1 });
-  }
-  return stretches;
-}
-
-/** Ascending blocks as stretches to read, which do not cross a multiple of `limit`. */
-function probesOf(blocks: readonly number[], limit: number): Probe[] {
-  const probes: Probe[] = [];
-  let wanted: number[] = [];
-  for (const block of blocks) {
-    const last = wanted.at(-1);
-    const fits = last !== undefined && block - last <= GAP_BLOCKS &&
-      Math.floor(block / limit) === Math.floor(last / limit);
-    if (!fits && last !== undefined) {
-      probes.push(probeOf(wanted));
-      wanted = [];
-    }
-    wanted.push(block);
-  }
-  if (wanted.length > 0) probes.push(probeOf(wanted));
-  return probes;
-}
-
-function probeOf(wanted: readonly number[]): Probe {
-  const firstBlock = wanted[0];
-  return { firstBlock, blocks: wanted[wanted.length - 1] + 1 - firstBlock, wanted };
-}
-
 /** Digests by block. */
 function digestMap(samples: readonly Sample[]): Map<number, string> {
   const map = new Map<number, string>();
@@ -240,6 +234,10 @@ function digestMap(samples: readonly Sample[]): Map<number, string> {
     wanted.forEach((block, k) => map.set(block, digests[k]));
   }
   return map;
+}
+
+function ascending(a: number, b: number): number {
+  return a - b;
 }
 
 function range(first: number, count: number): number[] {

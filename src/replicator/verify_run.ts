@@ -14,6 +14,7 @@ import { Published, type PublishedState } from "./published_mark.ts";
 import { markForRepair } from "./repair.ts";
 import type { RoomMemory, RoomPrimary } from "./room_system.ts";
 import { type ReplicaImage, STRETCH_BYTES, Verify } from "./verify.ts";
+import type { BlockRun } from "./zero_runs.ts";
 
 const READER = {
   concurrency: 8,
@@ -26,7 +27,7 @@ export interface VerifyRunOptions {
   readonly views: SharedViews;
   readonly primary: RoomPrimary;
   readonly store: ObjectStore;
-  readonly replicator: PublishedState;
+  readonly replicator: PublishedState & { unsettled(): Iterable<BlockRun> };
   readonly deviceSizeBytes: number;
   /** Of resync, which holds here too; null: no limit. */
   readonly bytesPerSecond: number | null;
@@ -64,6 +65,7 @@ export async function runVerify(options: VerifyRunOptions): Promise<VerifyReport
       damaged: findings.damaged
         .toSorted((a, b) => a.firstBlock - b.firstBlock)
         .map(({ message, ...stretch }) => ({ ...spanOf(stretch, unitBytes), message })),
+      unreadable: findings.unreadable.map((stretch) => spanOf(stretch, unitBytes)),
       busyBytes: findings.busyBlocks * unitBytes,
       isComplete: findings.isComplete,
       isRepairing,
@@ -89,6 +91,7 @@ function newVerify(options: VerifyRunOptions, buffer: Uint8Array): Verify {
       wakeQueues,
       signal,
     }),
+    unreadable: () => replicator.unsettled(),
     async openReplica(): Promise<ReplicaImage> {
       const reader = await HyperfileReader.open(store, { ...READER, signal });
       return {

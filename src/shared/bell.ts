@@ -44,15 +44,16 @@ export class ReplicatorBell implements Bell {
   async wait(options: BellWait): Promise<void> {
     const words = this.#words;
     const seen = Atomics.load(words, WORD.replicatorBell);
-    // A pending waitAsync does not keep Deno's event loop alive; a timer does.
-    const keepAlive = setTimeout(() => {}, options.timeoutMs);
+    // A pending waitAsync does not keep Deno's event loop alive; a timer does. It comes again and again:
+    // the wait may end later than the first one.
+    const keepAlive = setInterval(() => {}, options.timeoutMs);
     if (options.idle) Atomics.store(words, WORD.replicatorAsleep, 1);
     try {
       if (options.hasWork()) return;
       const result = Atomics.waitAsync(words, WORD.replicatorBell, seen, options.timeoutMs);
       if (result.async) await result.value;
     } finally {
-      clearTimeout(keepAlive);
+      clearInterval(keepAlive);
       Atomics.store(words, WORD.replicatorAsleep, 0);
     }
   }

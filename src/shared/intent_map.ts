@@ -221,6 +221,17 @@ export class IntentMap {
     return cleared;
   }
 
+  /** Regions of a bitmap over all pages that are durable. */
+  countDurable(regions: Int32Array): number {
+    let count = 0;
+    for (let word = 0; word < regions.length; word++) {
+      if (regions[word] !== 0) {
+        count += countBits(regions[word] & Atomics.load(this.#durable, word));
+      }
+    }
+    return count;
+  }
+
   // ---- start, stop, status ----
 
   /** Before the queues start: takes over what the primary holds. */

@@ -15,12 +15,7 @@ const WITHOUT_MAP = `
 Deno.test("only regions that were written count as dirty, over a kill and until they are replicated", async () => {
   await replicaGuest(
     `
-    named() {
-      io inspect primary "$DISK0" --json >/run/primary.json || fail inspect
-      echo "named $1: $(deno eval 'const { maps: [map] } = JSON.parse(
-        await Deno.readTextFile("/run/primary.json"));
-        console.log(JSON.stringify(map.setRanges.map((r) => [r.firstRegion, r.lastRegion])))')"
-    }
+    named() { local map; map=$(dirty_ranges "$DISK0") || fail inspect; echo "named $1: $map"; }
     wrote() { dd if=/dev/urandom of=/dev/ublkb0 bs=4k count=1 seek=$(($1 * 256)) oflag=direct \\
       status=none || fail "write to region $1"; }
     counter() { io stats -n 0 --json | deno eval 'console.log(JSON.parse(

@@ -95,6 +95,18 @@ Deno.test("add, del and stop refuse what is taken, and say what the machine lack
       code: 2,
       part: "it is in use",
     },
+    {
+      name: "mode without a replica",
+      argv: ["mode", "set", "pause", "--unix-socket", "s"],
+      code: 4,
+      part: "Cannot set the mode: the device has no replica",
+    },
+    {
+      name: "comparison without a replica",
+      argv: ["verify", "--unix-socket", "s"],
+      code: 4,
+      part: "Cannot compare: the device has no replica",
+    },
     { name: "no such device", argv: ["del", "-n", "3"], code: 2, part: "there is no such device" },
     {
       name: "file for a socket",

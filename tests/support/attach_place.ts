@@ -41,7 +41,7 @@ const DEVICE = {
 const LAYOUT = primaryLayout({ ...DEVICE, primarySizeBytes: SIZE });
 export const AT = { mtimeMs: 5 };
 
-export type Wishes = Partial<Pick<AttachOptions, "takeOver" | "force" | "dirtyRegions">>;
+export type Wishes = Partial<Pick<AttachOptions, "takeOver" | "force" | "dirtyRegions" | "marked">>;
 
 /** What a start has of the primary's maps. */
 export interface Maps {
@@ -112,6 +112,7 @@ export async function attach(
     metadata,
     primaryState,
     dirtyRegions: 1,
+    marked: { has: () => true },
     staged: new StagedStart({ views, disk, layout: LAYOUT, map, clock }),
     skipInitialSync: false,
     force: false,
@@ -141,14 +142,15 @@ export async function live(
   place: Place,
   count: number,
   state: "active" | "clean",
-  wishes: Wishes = {},
+  { mtimeMs, ...wishes }: Wishes & { mtimeMs: number } = AT,
 ): Promise<Attached> {
   const attached = await attach(place, wishes);
   const { writer, claim } = attached;
   const metadata = await PrimaryMetadata.load(place.disk);
   for (let i = 0; i < count; i++) {
-    const { cno } = await writer.commit(batchOf([[0, filled(writer.lastCno + 1)]]), AT);
-    await metadata.appendFlushLog({ cno, timeMs: 1, committedBytes: 1 });
+    const { cno } = await writer.commit(batchOf([[0, filled(writer.lastCno + 1)]]), { mtimeMs });
+    const checkpointDigest = await writer.checkpointDigest();
+    await metadata.appendFlushLog({ cno, timeMs: 1, committedBytes: 1, checkpointDigest });
   }
   await metadata.storeSuperblock({ state, writtenMs: 3 });
   if (state === "clean") await claim.release();

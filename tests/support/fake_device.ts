@@ -1,11 +1,12 @@
 // A device without a kernel: starts, reports and stops as it is told. For the daemon's tests.
 
-import { ReplicaError, usageError } from "../../src/base/errors.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import type { DeviceConfig } from "../../src/config.ts";
 import { stepTowards, type WantedMode } from "../../src/replication/wanted_mode.ts";
 import type { VerifyReport } from "../../src/replication/verify_report.ts";
 import type { ModeReport, StatsReport, StatusReport } from "../../src/control/protocol.ts";
+import { hasNoReplica } from "../../src/control/state_refusals.ts";
 import type {
   DeviceParameters,
   DeviceProgress,
@@ -91,7 +92,7 @@ export class FakeDevice implements RunningDevice {
 
   setMode(wanted: WantedMode): Promise<ModeReport> {
     if (this.#config.target.type !== "io-replica") {
-      return Promise.reject(usageError("Cannot set the mode: the device has no replica"));
+      return Promise.reject(hasNoReplica("set the mode"));
     }
     const { order, note } = stepTowards(this.#mode, wanted);
     if (order === "pause") this.#mode = "paused";
@@ -103,6 +104,7 @@ export class FakeDevice implements RunningDevice {
   /** Goes on until nobody waits any more where `verifyReport` is absent. */
   async verify({ onProgress, signal, repair }: VerifyOrder): Promise<VerifyReport> {
     const { verifyReport: report, verifyError } = this.#behaviour;
+    if (this.#config.target.type !== "io-replica") throw hasNoReplica("compare");
     if (verifyError !== undefined) throw verifyError;
     const timer = setInterval(() => onProgress({ stage: "comparing", pendingBytes: 4096 }), 10);
     try {
@@ -126,7 +128,7 @@ export class FakeDevice implements RunningDevice {
       uuid: target.type === "io-replica" ? target.uuid : null,
       device: this.parameters.path,
       target: target.type,
-      mode: this.#mode,
+      mode: target.type === "io-replica" ? this.#mode : null,
       pid: Deno.pid,
       startedMs: Date.now() - 5000,
       deviceSizeBytes: this.parameters.sizeBytes,

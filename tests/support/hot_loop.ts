@@ -51,6 +51,8 @@ export interface HotLoopOptions {
   readonly forgetEvery?: number;
   /** The device is clean when the measurement begins: no region is named in its dirty map. */
   readonly cleanStart?: boolean;
+  /** Every region is named in it from the beginning. */
+  readonly dirtyStart?: boolean;
   readonly regionBytes?: number;
   /** Makes one small object every so many operations; 0: none. Shows that the measure sees it. */
   readonly garbageEvery?: number;
@@ -213,6 +215,18 @@ function placeBehindDevice({ deviceSizeBytes, intentPages }: SharedLayout): MapP
   return { offsetBytes: alignUp(deviceSizeBytes, PAGE_BYTES), copyBytes };
 }
 
+/** As if the primary's map named them: nobody looks there. */
+function nameAllRegions(views: SharedViews): void {
+  const map = new IntentMap(views);
+  for (let page = 0; page < map.pages; page++) {
+    map.tryLock(page);
+    map.wantPage(page);
+    map.compose(page);
+    map.complete(page);
+    map.unlock(page);
+  }
+}
+
 /** An eventfd that a queue can be woken by. */
 export function openDoorbell(): number {
   return check(openLibc().eventfd(0, EFD_CLOEXEC), "make an eventfd");
@@ -251,6 +265,7 @@ export function runHotLoop(options: HotLoopOptions, given?: HotLoopPool): HotLoo
   const target = new TargetQueue({ ring, queue, primaryFd, stagingAddress });
   const { control, doorbellFd } = course;
   const dirtyMap = options.writeIntent === false ? null : placeBehindDevice(layout);
+  if (options.dirtyStart) nameAllRegions(views);
   const handler = openHandler(options.handler, target, views, { doorbellFd, dirtyMap });
   const loop = new QueueLoop({ ring, queue, target, handler, doorbellFd, control });
   loop.prime();

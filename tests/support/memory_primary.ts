@@ -23,14 +23,15 @@ export interface PrimaryShape {
 }
 
 export class MemoryPrimary {
-  readonly uuid = newUuid();
+  readonly uuid: string;
   /** Device and metadata, as queues and rooms see them. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly disk: Disk;
   readonly #shape: PrimaryShape;
 
-  constructor(shape: PrimaryShape) {
+  constructor(shape: PrimaryShape, uuid = newUuid()) {
     this.#shape = shape;
+    this.uuid = uuid;
     const bytes = new Uint8Array(shape.deviceSizeBytes + METADATA_BYTES);
     this.bytes = bytes;
     this.disk = {
@@ -40,6 +41,13 @@ export class MemoryPrimary {
       write: (offset, data) => Promise.resolve(bytes.set(data, offset)),
       flush: () => Promise.resolve(),
     };
+  }
+
+  /** Another drive with the same bytes. */
+  copy(): MemoryPrimary {
+    const copy = new MemoryPrimary(this.#shape, this.uuid);
+    copy.bytes.set(this.bytes);
+    return copy;
   }
 
   /** The device's part. */

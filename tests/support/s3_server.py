@@ -4,7 +4,8 @@
 - a body that ends early is dropped;
 - a body that does not match its CRC32 or its SHA-256 is refused;
 - an upload that was ended is answered, not an exception;
-- If-Match holds for the last step of an upload in parts, too: moto overlooks it there.
+- If-Match holds for the last step of an upload in parts, too: moto overlooks it there;
+- in buckets whose name begins with "unconditional-" conditions are ignored, as older servers do.
 
 Usage: s3_server.py PORT. Ends when its standard input does.
 """
@@ -23,6 +24,7 @@ from werkzeug.serving import run_simple
 
 moto = DomainDispatcherApplication(create_backend_app)
 one_at_a_time = threading.Lock()
+WITHOUT_CONDITIONS = "/unconditional-"
 
 
 def refuse(start_response, status, code):
@@ -78,6 +80,9 @@ def application(environ, start_response):
     if code:
         return refuse(start_response, "400 Bad Request", code)
     environ["wsgi.input"] = io.BytesIO(body)
+    if environ["PATH_INFO"].startswith(WITHOUT_CONDITIONS):
+        for name in ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"):
+            environ.pop(name, None)
     with one_at_a_time:
         missed = misses_match(environ)
         if missed:

@@ -19,6 +19,8 @@ export interface S3Server {
   readonly port: number;
   /** Makes a new bucket and gives the options of a root in it. */
   createRoot(options?: Partial<S3Options>): Promise<S3Options>;
+  /** The same where the server ignores the conditions of puts. */
+  createUnconditionalRoot(): Promise<S3Options>;
   stop(): void;
 }
 
@@ -45,16 +47,23 @@ export async function startS3Server(): Promise<S3Server> {
     stop();
     throw error;
   });
-  return { endpoint, port, stop, createRoot: (options) => createRoot(endpoint, options) };
+  return {
+    endpoint,
+    port,
+    stop,
+    createRoot: (options) => createRoot(endpoint, "bucket", options),
+    createUnconditionalRoot: () => createRoot(endpoint, "unconditional", {}),
+  };
 }
 
 let buckets = 0;
 
 async function createRoot(
   endpoint: string,
+  name: string,
   options: Partial<S3Options> = {},
 ): Promise<S3Options> {
-  const bucket = `bucket-${++buckets}-${crypto.randomUUID().slice(0, 8)}`;
+  const bucket = `${name}-${++buckets}-${crypto.randomUUID().slice(0, 8)}`;
   const region = "us-east-1";
   const client = new S3Client({ endpoint, region, credentials: CREDENTIALS, forcePathStyle: true });
   await client.send(new CreateBucketCommand({ Bucket: bucket }));

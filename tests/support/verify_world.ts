@@ -9,11 +9,12 @@ import { Capture } from "../../src/queue/capture.ts";
 import { ResyncPace } from "../../src/replication/resync_pace.ts";
 import type { VerifyProgress } from "../../src/replication/verify_report.ts";
 import type { CommitReceipt } from "../../src/replicator/committer.ts";
-import { PrimaryDigests } from "../../src/replicator/primary_digests.ts";
+import { PrimaryDigests, type Stretch } from "../../src/replicator/primary_digests.ts";
 import { Published } from "../../src/replicator/published_mark.ts";
 import { markForRepair } from "../../src/replicator/repair.ts";
 import { Replicator } from "../../src/replicator/replicator.ts";
 import { STRETCH_BYTES, Verify, type VerifyFindings } from "../../src/replicator/verify.ts";
+import type { BlockRun } from "../../src/replicator/zero_runs.ts";
 import { ReplicatorBell, ringIfAsleep } from "../../src/shared/bell.ts";
 import { IntentMap } from "../../src/shared/intent_map.ts";
 import { IntervalLock } from "../../src/shared/interval_lock.ts";
@@ -66,6 +67,12 @@ export class VerifyWorld {
   onOpen: () => void = () => {};
   /** What reading a block of the replica throws. */
   readonly damage = new Map<number, Error>();
+  /** Blocks that the primary can't read. */
+  readonly bad = new Set<number>();
+  /** What resync knows of them. */
+  aside: readonly BlockRun[] = [];
+  /** Stretches that the primary could not read so far. */
+  readonly failedReads: Stretch[] = [];
   readonly #lock: IntervalLock;
   readonly #capture: Capture;
   readonly #running: Promise<void>;
@@ -135,6 +142,7 @@ export class VerifyWorld {
         wakeQueues() {},
         signal,
       }),
+      unreadable: () => this.aside,
       openReplica: () => Promise.resolve(this.#openReplica()),
       published: new Published({
         views,
@@ -167,6 +175,12 @@ export class VerifyWorld {
   /** What the primary holds, and its lock says that nobody writes there. */
   async readInto(offsetBytes: number, into: Uint8Array): Promise<void> {
     await systemClock.sleep(1);
+    const stretch = { firstBlock: offsetBytes / UNIT, blocks: into.length / UNIT };
+    const end = stretch.firstBlock + stretch.blocks;
+    if ([...this.bad].some((block) => block >= stretch.firstBlock && block < end)) {
+      this.failedReads.push(stretch);
+      throw new ReplicaError("kernel", "Cannot read the primary: EIO");
+    }
     for (let k = 0; k < into.length / UNIT; k++) {
       into.fill(this.primary[offsetBytes / UNIT + k], k * UNIT, (k + 1) * UNIT);
     }

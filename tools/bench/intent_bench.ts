@@ -42,7 +42,7 @@ const WORKLOADS: readonly IntentWorkload[] = [
 const STATES = {
   off: { writeIntent: false },
   clean: { cleanStart: true },
-  dirty: {},
+  dirty: { dirtyStart: true },
 } as const;
 type State = keyof typeof STATES;
 

@@ -58,6 +58,13 @@ logging() {
 # dirty_regions PRIMARY: how many regions its dirty map names.
 dirty_regions() { io inspect "$1" --json | sed -n 's/.*"setRegions": \([0-9]*\).*/\1/p' | head -n 1; }
 
+# dirty_ranges PRIMARY: which ones, as rows of first and last: [[5,5],[9,10]].
+dirty_ranges() {
+  io inspect primary "$1" --json >/run/primary.json || return
+  deno eval 'const { maps: [map] } = JSON.parse(await Deno.readTextFile("/run/primary.json"));
+    console.log(JSON.stringify(map.setRanges.map((r) => [r.firstRegion, r.lastRegion])))'
+}
+
 # counter NAME: of device 0.
 counter() { io stats -n 0 --json | sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p"; }
 

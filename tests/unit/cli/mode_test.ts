@@ -26,10 +26,24 @@ Deno.test("mode set changes the mode, and mode get shows it", async () => {
   });
 });
 
-Deno.test("mode set passes on why a mode cannot be set", async () => {
+Deno.test("modes and comparisons of a bare device end with exit code 4, and say why", async () => {
   using world = new CliWorld();
   await using daemon = await FakeDaemon.start(world, { target: "null" });
-  const { code, stderr } = await world.run("mode", "set", "pause", "--unix-socket", daemon.socket);
+  const attempts = [
+    [["mode", "get"], "Cannot show the mode of /dev/ublkb7: the device has no replica"],
+    [["mode", "set", "pause"], "Cannot set the mode: the device has no replica"],
+    [["verify"], "Cannot compare: the device has no replica"],
+  ] as const;
+  for (const [command, message] of attempts) {
+    const { code, stdout, stderr } = await world.run(...command, "--unix-socket", daemon.socket);
+    assertEquals([code, stdout], [4, ""], stderr);
+    assert(stderr.includes(message), stderr);
+  }
+});
+
+Deno.test("a mode that there is none of is the command line's mistake", async () => {
+  using world = new CliWorld();
+  const { code, stderr } = await world.run("mode", "set", "detached");
   assertEquals(code, 2);
-  assert(stderr.includes("Cannot set the mode: the device has no replica"), stderr);
+  assert(stderr.includes("there is no such mode to set"), stderr);
 });

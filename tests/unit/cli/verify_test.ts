@@ -14,6 +14,7 @@ const EQUAL: VerifyReport = {
   cno: 12,
   differing: [],
   damaged: [],
+  unreadable: [],
   busyBytes: 0,
   isComplete: true,
   isRepairing: false,
@@ -54,6 +55,56 @@ Deno.test("verify names what differs, and ends with exit code 3", async () => {
     "what differs is copied again; verify once more when that is done",
     "",
   ]);
+});
+
+Deno.test("verify names what the primary cannot read, and ends with exit code 4", async () => {
+  using world = new CliWorld();
+  const verifyReport = {
+    ...EQUAL,
+    unreadable: [{ offsetBytes: 4096, lengthBytes: 8192 }, { offsetBytes: MiB, lengthBytes: 4096 }],
+  };
+  await using daemon = await FakeDaemon.start(world, { verifyReport });
+  const { code, stdout } = await world.run("verify", "--unix-socket", daemon.socket);
+  assertEquals(code, 4);
+  assertEquals(stdout.split("\n"), [
+    "unreadable  8KiB at offset 4096",
+    "unreadable  4KiB at offset 1048576",
+    "primary and replica are equal as far as the primary can be read: 64MiB compared up to checkpoint 12 " +
+    "in 1.5s",
+    "12KiB of the primary can't be read and could not be compared",
+    "",
+  ]);
+  const json = await world.run("verify", "--json", "--unix-socket", daemon.socket);
+  assertEquals([json.code, JSON.parse(json.stdout)], [4, verifyReport]);
+});
+
+Deno.test("verify that differs and cannot read everything ends with exit code 3", async () => {
+  using world = new CliWorld();
+  const place = { offsetBytes: 4096, lengthBytes: 8192 };
+  const verifyReport = {
+    ...EQUAL,
+    differing: [place],
+    unreadable: [{ ...place, offsetBytes: MiB }],
+  };
+  await using daemon = await FakeDaemon.start(world, { verifyReport });
+  const { code, stdout } = await world.run("verify", "--unix-socket", daemon.socket);
+  assertEquals(code, 3);
+  assert(
+    stdout.startsWith("differs  8KiB at offset 4096\nunreadable  8KiB at offset 1048576\n"),
+    stdout,
+  );
+});
+
+Deno.test("verify that gave up on an unreadable primary does not blame the replica", async () => {
+  using world = new CliWorld();
+  const unreadable = [{ offsetBytes: 0, lengthBytes: MiB }];
+  await using daemon = await FakeDaemon.start(world, {
+    verifyReport: { ...EQUAL, unreadable, comparedBytes: MiB, isComplete: false },
+  });
+  const { code, stdout } = await world.run("verify", "--unix-socket", daemon.socket);
+  assertEquals(code, 4);
+  assert(stdout.includes("too much can't be read, the rest was not looked at"), stdout);
+  assert(!stdout.includes("forward-full"), stdout);
 });
 
 Deno.test("verify never says equal when the daemon stopped it", async () => {

@@ -1,8 +1,8 @@
 import { assertEquals, assertRejects } from "../../support/assert.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { deviceConfig } from "../../../src/config.ts";
+import type { DaemonState } from "../../../src/control/daemon_state.ts";
 import {
-  type DaemonState,
   findState,
   findStates,
   processStart,
@@ -68,7 +68,7 @@ Deno.test("findStates() tells a dead daemon from another process with its pid", 
 Deno.test("findStates() goes on past files that it cannot read", async () => {
   using place = new Place();
   await writeState(place.directory, await stateOf(3));
-  const bad = ["", "{", "null", "[]", '{"version":2}', '{"version":1,"number":7,"pid":"x"}'];
+  const bad = ["", "{", "null", "[]", "7", '{"version":2}'];
   for (const [i, text] of bad.entries()) {
     Deno.writeTextFileSync(stateFilePath(place.directory, 10 + i), text);
   }
@@ -109,6 +109,25 @@ Deno.test("withRunDirectoryLock() lets one in at a time", async () => {
     [1, 2, 3, 4].map(() => withRunDirectoryLock(place.directory, enter)),
   );
   assertEquals(most, 1);
+});
+
+Deno.test("processStart() is not put off by a process that ends while it is looked at", async () => {
+  const child = new Deno.Command("sleep", { args: ["60"] }).spawn();
+  let reads = 0;
+  const start = await processStart(child.pid, async (path) => {
+    if (reads++ > 0) return await Deno.readTextFile(path);
+    using file = await Deno.open(path);
+    child.kill("SIGKILL");
+    await child.status;
+    await file.read(new Uint8Array(512));
+    throw new Error("the file of a process that is gone can be read");
+  });
+  assertEquals([start, reads], [null, 2]);
+});
+
+Deno.test("processStart() passes on what it cannot read", async () => {
+  const read = () => Promise.reject(new Deno.errors.PermissionDenied("no (os error 13)"));
+  await assertRejects(() => processStart(1, read), ReplicaError, "Cannot look at process 1: no");
 });
 
 Deno.test("processStart() knows processes that live", async () => {

@@ -25,7 +25,7 @@ function record(sequence: number, uuid = UUID): FlushRecord {
     committedBytes: 12345,
     timeMs: 1_700_000_000_000,
     inodeEtag: `"inode-${sequence}"`,
-    segmentEtag: `"segment-${sequence}"`,
+    checkpointDigest: `digest-${sequence}`,
   };
 }
 
@@ -54,7 +54,7 @@ Deno.test("encodeFlushRecord() round-trips any record in its slot", () => {
     committedBytes: fc.maxSafeNat(),
     timeMs: fc.maxSafeNat(),
     inodeEtag: etag,
-    segmentEtag: etag,
+    checkpointDigest: etag,
   }, { noNullPrototype: true });
   fc.assert(fc.property(any, (value) => {
     const verdict = decodeFlushRecord(encodeFlushRecord(value), flushLogSlot(value.sequence));

@@ -65,7 +65,7 @@ function entry(cno: number): FlushEntry {
     committedBytes: 4096,
     timeMs: cno,
     inodeEtag: `"${"e".repeat(60)}${cno}"`,
-    segmentEtag: `"s${cno}"`,
+    checkpointDigest: `d${cno}`,
   };
 }
 

@@ -5,31 +5,9 @@ import { probeConditionalPuts, probeStore } from "../../../src/replica/condition
 import type { PutResult, StorePutOptions } from "../../../src/replica/object_store.ts";
 import { UnsafeStore } from "../../../src/replica/unsafe_store.ts";
 import { assertEquals, assertRejects } from "../../support/assert.ts";
+import { CarelessStore } from "../../support/careless_store.ts";
 import { FailingStore } from "../../support/failing_store.ts";
 import { MemoryStore } from "../../support/memory_store.ts";
-
-/** A server that overwrites whatever the condition says, or knows only one of the two. */
-class CarelessStore extends MemoryStore {
-  readonly #ignored: readonly ("absent" | "etag")[];
-  readonly #inPartsOnly: boolean;
-
-  constructor(ignored: readonly ("absent" | "etag")[], { inPartsOnly = false } = {}) {
-    super();
-    this.#ignored = ignored;
-    this.#inPartsOnly = inPartsOnly;
-  }
-
-  override put(
-    key: string,
-    chunks: readonly Uint8Array[],
-    options: StorePutOptions = {},
-  ): Promise<PutResult> {
-    const { condition, inParts = false } = options;
-    const ignored = condition && this.#ignored.some((name) => name in condition) &&
-      (inParts || !this.#inPartsOnly);
-    return super.put(key, chunks, ignored ? {} : options);
-  }
-}
 
 class RefusingStore extends MemoryStore {
   override put(): Promise<PutResult> {
@@ -45,7 +23,7 @@ Deno.test("probeConditionalPuts() accepts a store that keeps both promises, and 
 
 Deno.test("probeConditionalPuts() finds stores that ignore a condition", async () => {
   for (const ignored of [["absent"], ["etag"], ["absent", "etag"]] as const) {
-    const store = new CarelessStore(ignored);
+    const store = new CarelessStore({ ignored });
     await assertRejects(() => probeConditionalPuts(store), ReplicaError, "ignores If-");
     assertEquals(store.objects.size, 0, "the probe is removed");
   }
@@ -53,7 +31,7 @@ Deno.test("probeConditionalPuts() finds stores that ignore a condition", async (
 
 Deno.test("probeConditionalPuts() finds stores that ignore a condition in uploads in parts only", async () => {
   for (const [ignored, header] of [["absent", "If-None-Match"], ["etag", "If-Match"]] as const) {
-    const store = new CarelessStore([ignored], { inPartsOnly: true });
+    const store = new CarelessStore({ ignored: [ignored], inPartsOnly: true });
     const message = `ignores ${header} on CompleteMultipartUpload`;
     await assertRejects(() => probeConditionalPuts(store), ReplicaError, message);
     assertEquals((await probeStore(store))?.kind, "usage");
@@ -64,7 +42,7 @@ Deno.test("probeConditionalPuts() finds stores that ignore a condition in upload
 
 Deno.test("probeStore() tells what is missing, and UnsafeStore makes up for it", async () => {
   for (const ignored of [["absent"], ["etag"], ["absent", "etag"]] as const) {
-    const store = new CarelessStore(ignored);
+    const store = new CarelessStore({ ignored });
     assertEquals((await probeStore(store))?.kind, "usage");
     assertEquals(await probeStore(new UnsafeStore(store)), null);
   }

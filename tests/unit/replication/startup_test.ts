@@ -48,6 +48,8 @@ Deno.test("decideStartup() attaches, copies forward or refuses, and never revers
       dirtyRegions,
       skipInitialSync,
       staged: null,
+      recordedIsThere: true,
+      unmarkedBlock: null,
       unrecordedCno: null,
     };
     assertEquals(decideStartup({ ...facts, force: false }).action, action, row.join(" "));
@@ -66,6 +68,8 @@ Deno.test("decideStartup() goes on with what is staged, where it is what the sta
     replicaCno: 7,
     replicaCommitIsOwn: true,
     skipInitialSync: false,
+    recordedIsThere: true,
+    unmarkedBlock: null,
     unrecordedCno: null,
     force: false,
   };
@@ -100,11 +104,11 @@ Deno.test("decideStartup() goes on with what is staged, where it is what the sta
 });
 
 Deno.test("decideStartup() refuses a primary that is an older copy of itself", () => {
-  const facts = {
+  const older = {
     primaryCno: 7,
     replicaCno: 12,
     replicaCommitIsOwn: true,
-    unrecordedCno: 8,
+    recordedIsThere: true,
     dirtyRegions: 0,
     staged: null,
     skipInitialSync: false,
@@ -116,7 +120,35 @@ Deno.test("decideStartup() refuses a primary that is an older copy of itself", (
     ["formatted", false, "forward-full"],
     ["diverged", false, "forward-full"],
   ];
-  for (const [primaryState, force, action] of rows) {
-    assertEquals(decideStartup({ ...facts, primaryState, force }).action, action, primaryState);
+  const evidence = [
+    { unrecordedCno: 8, unmarkedBlock: null },
+    { unrecordedCno: null, unmarkedBlock: 3 },
+  ];
+  for (const told of evidence) {
+    for (const [primaryState, force, action] of rows) {
+      const decision = decideStartup({ ...older, ...told, primaryState, force });
+      assertEquals(decision.action, action, primaryState);
+    }
+  }
+});
+
+Deno.test("decideStartup() refuses a replica whose checkpoint of the primary's number is another one", () => {
+  const facts = {
+    primaryCno: 7,
+    replicaCommitIsOwn: true,
+    recordedIsThere: false,
+    unmarkedBlock: null,
+    unrecordedCno: null,
+    dirtyRegions: 0,
+    staged: null,
+    skipInitialSync: false,
+  };
+  for (const primaryState of ["formatted", "active", "clean", "diverged"] as const) {
+    for (const replicaCno of [7, 8]) {
+      const actions = [false, true].map((force) =>
+        decideStartup({ ...facts, primaryState, replicaCno, force }).action
+      );
+      assertEquals(actions, ["refuse", "forward-full"], `${primaryState} ${replicaCno}`);
+    }
   }
 });

@@ -3,6 +3,7 @@
 
 import { flushLogSlot } from "../../../src/format/flush_log.ts";
 import { PAGE_BYTES } from "../../../src/format/sealed_page.ts";
+import { segmentKey } from "../../../src/format/segment.ts";
 import { PrimaryMetadata } from "../../../src/primary/metadata.ts";
 import { assert, assertEquals } from "../../support/assert.ts";
 import {
@@ -114,11 +115,43 @@ Deno.test("a primary that was restored from a snapshot of the same run is refuse
   for (let i = 3; i <= 6; i++) {
     const { cno } = await writer.commit(batchOf([[i, filled(i)]]), AT);
     await metadata.appendFlushLog({ cno, timeMs: 1, committedBytes: 1 });
-    // One ahead is what a crash leaves; it can't be told from a snapshot.
+    // One ahead is what a crash leaves, which has marked what it wrote.
     const expected = cno === 3 ? "forward-part" : "data";
     assertEquals(await decisionOf(copyOf(snapshot)), expected, `${cno} checkpoints`);
+    const marked = { has: (block: number) => block !== i };
+    assertEquals(await decisionOf(copyOf(snapshot), { marked }), "data", `${cno} checkpoints`);
   }
   assertEquals(await decisionOf(copyOf(snapshot), { dirtyRegions: 0 }), "data");
   assertEquals(await decisionOf(copyOf(snapshot), { force: true }), "forward-full");
   assertEquals(await decisionOf(copyOf(place)), "forward-part", "the newest copy of it goes on");
+});
+
+Deno.test("a primary and a replica that went on apart from one state are not equal at the same number", async () => {
+  const place = await formatted();
+  await live(place, 2, "clean");
+  const copy = copyOf(place);
+  for (const state of ["clean", "active"] as const) {
+    const [one, other] = [copyOf(copy), copyOf(copy)];
+    await live(one, 2, state);
+    await live(other, 2, state, { mtimeMs: 6 });
+    const crossed = { disk: one.disk, store: other.store };
+    const takeOver = { takeOver: true };
+    assertEquals(await decisionOf(copyOf(crossed), takeOver), "data", state);
+    assertEquals(await decisionOf(copyOf(one), { dirtyRegions: 0 }), "attach", state);
+    await cutEverywhere(crossed, { ...takeOver, force: true }, async (left, cut) => {
+      const again = await decisionOf(left, { ...takeOver, dirtyRegions: 0 });
+      assert(["data", "forward-full"].includes(again), `${cut}: ${again}`);
+      assertEquals(await decisionOf(left, { ...takeOver, force: true }), "forward-full", cut);
+    });
+  }
+});
+
+Deno.test("a checkpoint whose segment is gone is not the one that the primary has seen", async () => {
+  const place = await formatted();
+  const { writer } = await live(place, 2, "active");
+  await writer.commit(batchOf([[1, filled(9)]]), AT);
+  assertEquals(await decisionOf(copyOf(place)), "forward-part");
+  await place.store.delete(segmentKey(2));
+  assertEquals(await decisionOf(copyOf(place)), "data");
+  assertEquals(await decisionOf(copyOf(place), { force: true }), "forward-full");
 });

@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertRejects } from "../../support/assert.ts";
 import { systemClock } from "../../../src/base/clock.ts";
 import { dataError, ReplicaError } from "../../../src/base/errors.ts";
+import { Verify } from "../../../src/replicator/verify.ts";
 import { BLOCKS, REGION_BLOCKS, UNIT, VerifyWorld } from "../../support/verify_world.ts";
 import { IntervalLock } from "../../../src/shared/interval_lock.ts";
 import { StaleMap } from "../../../src/shared/stale_map.ts";
@@ -30,6 +31,7 @@ Deno.test("verify finds primary and replica equal, also an empty one", async () 
     cno: 0,
     differing: [],
     damaged: [],
+    unreadable: [],
     busyBlocks: 0,
     isComplete: true,
   });
@@ -136,6 +138,90 @@ Deno.test("verify reports what the replica cannot read, and goes on", async () =
     message: "Cannot read data in 0000000007",
   }]);
   assertEquals(found.differing, [{ firstBlock: BLOCKS - 1, blocks: 1 }]);
+});
+
+Deno.test("verify goes on past blocks that the primary cannot read, and names them", async () => {
+  await using world = new VerifyWorld();
+  world.write(40, 4);
+  await world.equal();
+  for (const block of [0, 17, 18, STRETCH_BLOCKS - 1, STRETCH_BLOCKS, BLOCKS - 1]) {
+    world.bad.add(block);
+  }
+  world.replica.published[19] = 77;
+  const verifying = world.verify();
+  const writes = await writeUntil(world, verifying);
+  const found = await verifying;
+  assertEquals(found.unreadable, [
+    { firstBlock: 0, blocks: 1 },
+    { firstBlock: 17, blocks: 2 },
+    { firstBlock: STRETCH_BLOCKS - 1, blocks: 2 },
+    { firstBlock: BLOCKS - 1, blocks: 1 },
+  ]);
+  assertEquals([found.comparedBlocks, found.isComplete], [BLOCKS, true]);
+  assert(writes > 50, `${writes} writes went on meanwhile`);
+  assert(new IntervalLock(world.views).tryLock(0, BLOCKS), "no lock stays");
+  new IntervalLock(world.views).unlock(0, BLOCKS);
+});
+
+Deno.test("verify finds what differs beside what the primary cannot read", async () => {
+  await using world = new VerifyWorld();
+  world.write(5, 5);
+  await world.equal();
+  world.bad.add(100);
+  for (const block of [99, 100, 101]) world.replica.published[block] = 77;
+  const found = await world.verify();
+  assertEquals(found.unreadable, [{ firstBlock: 100, blocks: 1 }]);
+  assertEquals(found.differing, [{ firstBlock: 99, blocks: 1 }, { firstBlock: 101, blocks: 1 }]);
+  await world.repair(found);
+  assertEquals((await world.verify()).differing, [], "what can be read is copied");
+});
+
+Deno.test("verify tries blocks that are known as unreadable alone", async () => {
+  await using world = new VerifyWorld();
+  world.aside = [{ first: 3, count: 1 }, { first: 5, count: 2 }];
+  for (const block of [3, 5]) world.bad.add(block);
+  world.replica.published[6] = 77;
+  const found = await world.verify();
+  assertEquals(found.unreadable, [{ firstBlock: 3, blocks: 1 }, { firstBlock: 5, blocks: 1 }]);
+  assertEquals(found.differing, [{ firstBlock: 6, blocks: 1 }], "which can be read by now");
+  assertEquals(
+    world.failedReads,
+    found.unreadable,
+    "nothing else was spoiled, nothing tried twice",
+  );
+});
+
+Deno.test("verify does not tell of a block that goes bad between its reads that it differs", async () => {
+  await using world = new VerifyWorld();
+  world.replica.published[9] = 77;
+  world.onOpen = () => world.bad.add(9);
+  const found = await world.verify();
+  assertEquals([found.differing, found.busyBlocks], [[], 0]);
+  assertEquals(found.unreadable, [{ firstBlock: 9, blocks: 1 }]);
+});
+
+Deno.test("verify gives up on a drive that reads nothing", async () => {
+  const batchBlocks = (64 << 20) / UNIT;
+  let reads = 0;
+  const verify = new Verify({
+    unitBytes: UNIT,
+    deviceBlocks: 1000 * batchBlocks,
+    primary: {
+      read(_, wanted) {
+        reads++;
+        return Promise.resolve(wanted.map(() => null));
+      },
+    },
+    unreadable: () => [],
+    openReplica: () => Promise.resolve({ cno: 1, read: () => Promise.reject(new Error("unread")) }),
+    published: { whole: () => Promise.resolve(), now: () => Promise.resolve() },
+    clock: systemClock,
+    signal: new AbortController().signal,
+    onProgress() {},
+  });
+  const found = await verify.run();
+  assertEquals(found.unreadable, [{ firstBlock: 0, blocks: batchBlocks }]);
+  assertEquals([found.isComplete, found.comparedBlocks, reads], [false, batchBlocks, 64]);
 });
 
 Deno.test("verify gets around a block that a write holds, and waits for it alone", async () => {

@@ -1,0 +1,118 @@
+// What a start has to know before it decides, from the primary's metadata and maps and from the replica:
+// the facts of replication/startup.ts. Reads only.
+//
+// Caller: attach.ts, when it looks and again when it has claimed.
+
+import { ReplicaError } from "../base/errors.ts";
+import { geometryOf, type Inode, INODE_KEY } from "../format/inode.ts";
+import type { PrimaryMetadata } from "../primary/metadata.ts";
+import { readCheckpointDigest } from "../replica/checkpoint_digest.ts";
+import { checkpointBetween, readCheckpoint, readHead } from "../replica/inode_reader.ts";
+import { Limiter } from "../replica/limiter.ts";
+import type { ObjectStore } from "../replica/object_store.ts";
+import { requireDeviceCard } from "../replica/read_device_card.ts";
+import { SegmentIndex } from "../replica/segment_index.ts";
+import { hasStamp } from "../replica/touch_inode.ts";
+import type { PrimaryState, StartupFacts } from "../replication/startup.ts";
+import type { MarkedBlocks } from "./marked_blocks.ts";
+import type { StagedFound, StagedStart } from "./staged_start.ts";
+
+export interface FactsOptions {
+  readonly metadata: PrimaryMetadata;
+  readonly primaryState: PrimaryState;
+  /** Regions that the primary's map names. */
+  readonly dirtyRegions: number;
+  /** The blocks that it names, and the staged map. */
+  readonly marked: Pick<MarkedBlocks, "has">;
+  /** Null: the primary has no staged map. */
+  readonly staged: StagedStart | null;
+  readonly skipInitialSync: boolean;
+  readonly force: boolean;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * What was staged after a checkpoint before this one is published. By force also a replica is followed
+ * that is not this primary's: its numbers say nothing.
+ */
+export function unpublishedFrom(replicaCno: number, { metadata, force }: FactsOptions): number {
+  return force ? Math.min(replicaCno, metadata.lastFlush?.cno ?? 0) : replicaCno;
+}
+
+/** Reads only. `found`: what an earlier run has staged and can be gone on with. */
+export async function factsOf(
+  store: ObjectStore,
+  options: FactsOptions,
+  found: StagedFound | null,
+): Promise<StartupFacts> {
+  const { metadata, primaryState, skipInitialSync, force, staged, signal } = options;
+  const { inode } = await readHead(store, { signal });
+  const replicaCno = inode.lastCno;
+  const primaryCno = metadata.lastFlush?.cno ?? 0;
+  const unpublished = unpublishedFrom(replicaCno, options);
+  const unrecordedCno = primaryState !== "active" ? null : await checkpointBetween(
+    store,
+    { after: primaryCno, before: replicaCno },
+    { signal },
+  );
+  const undeclared = staged?.undeclaredRegions(unpublished, found !== null) ?? 0;
+  return {
+    primaryState,
+    primaryCno,
+    replicaCno,
+    replicaCommitIsOwn: replicaCno <= primaryCno ||
+      await isOwnCommit(store, replicaCno, options),
+    recordedIsThere: await isRecordedThere(store, options),
+    unrecordedCno,
+    unmarkedBlock: primaryState === "active" && replicaCno > primaryCno && unrecordedCno === null
+      ? await unmarkedBlock(store, inode, options)
+      : null,
+    dirtyRegions: options.dirtyRegions + undeclared,
+    staged: found === null ? null : found.tag.isWhole ? "whole" : "part",
+    skipInitialSync,
+    force,
+  };
+}
+
+/** False: the replica has another checkpoint of the number that the primary recorded last, or none. */
+async function isRecordedThere(
+  store: ObjectStore,
+  { metadata: { lastFlush }, signal }: FactsOptions,
+): Promise<boolean> {
+  if (lastFlush === null || lastFlush.cno === 0 || lastFlush.checkpointDigest === "") return true;
+  const digest = await readCheckpointDigest(store, lastFlush.cno, { signal });
+  return digest === lastFlush.checkpointDigest;
+}
+
+/** A block of the newest checkpoint's own segment that the primary's maps do not name; null: there is none. */
+async function unmarkedBlock(
+  store: ObjectStore,
+  inode: Inode,
+  { marked, signal }: FactsOptions,
+): Promise<number | null> {
+  const geometry = geometryOf(inode, INODE_KEY);
+  const index = new SegmentIndex({ store, limiter: new Limiter(1), geometry, cacheBytes: 0 });
+  try {
+    const blocks = await index.blocksOf(inode.lastCno, signal);
+    return blocks.find((block) => !marked.has(block)) ?? null;
+  } catch (error) {
+    // Damage says nothing of where the primary comes from.
+    if (error instanceof ReplicaError && error.kind === "data") return null;
+    throw error;
+  }
+}
+
+/** Whether checkpoint `cno` was written under the last claim that this primary held. */
+async function isOwnCommit(
+  store: ObjectStore,
+  cno: number,
+  { metadata, signal }: FactsOptions,
+): Promise<boolean> {
+  const { claim } = metadata.superblock;
+  if (claim === null || claim.heldEpoch === 0) {
+    // Before the first claim of all there was one primary that knew the replica: this one.
+    const { card } = await requireDeviceCard(store, metadata.superblock, { signal });
+    return claim === null ? card.epoch === 0 : claim.epoch === 1 && card.epoch <= 1;
+  }
+  return hasStamp(await readCheckpoint(store, cno, { signal }), claim.heldEpoch);
+}
