@@ -28,6 +28,16 @@ export type Crash = "kill" | "cut" | "lost";
 export type End =
   /** In order, after some time. */
   | { readonly kind: "stop"; readonly afterMs: number }
+  /** In order, after another primary has taken the replica over and has worked for some time. */
+  | {
+    readonly kind: "rival";
+    readonly stopAfterMs: number;
+    readonly rivalMs: number;
+    /** It copies its whole drive where the replica is not what it knows; else it is refused then. */
+    readonly isForced: boolean;
+    /** The rival gives the replica back; else it disappears. */
+    readonly rivalStops: boolean;
+  }
   /** The process or the machine dies at an event, wherever it is: starting, working or stopping. */
   | {
     readonly kind: Crash;
@@ -89,8 +99,22 @@ export interface WorldPlan {
 
 export function drawPlan(random: Prng): WorldPlan {
   const plan = drawAnyPlan(random);
-  const drawn = random.oneIn(4) ? withSlowCopies(plan, random) : plan;
+  const slow = random.oneIn(4) ? withSlowCopies(plan, random) : plan;
+  const drawn = random.oneIn(8) ? withRival(slow, random) : slow;
   return random.oneIn(3) ? { ...drawn, driveTemper: drawTemper(random, drawn) } : drawn;
+}
+
+/** A world in which another primary takes the replica over in one life. */
+function withRival(plan: WorldPlan, random: Prng): WorldPlan {
+  const rival: End = {
+    kind: "rival",
+    stopAfterMs: 100 + random.below(random.oneIn(3) ? 4000 : 600),
+    rivalMs: random.below(2000),
+    isForced: random.oneIn(2),
+    rivalStops: random.oneIn(2),
+  };
+  const ends = plan.ends.toSpliced(random.below(plan.ends.length + 1), 0, rival);
+  return { ...plan, ends, storeGarbageOneIn: 0 };
 }
 
 /** A drive that fails what the daemon does with it, or can't read what it once wrote. */

@@ -4,8 +4,13 @@ import { ReplicaError } from "../../src/base/errors.ts";
 import { viewOf } from "../../src/base/struct.ts";
 import { INODE_KEY, InodeRecord } from "../../src/format/inode.ts";
 import type { ObjectStore } from "../../src/replica/object_store.ts";
+import { type Coverage, IntentCleaner } from "../../src/replicator/intent_cleaner.ts";
+import { isCapturing } from "../../src/shared/capture_mode.ts";
+import type { SharedViews } from "../../src/shared/layout.ts";
+import { Pool } from "../../src/shared/pool.ts";
+import { StaleMap } from "../../src/shared/stale_map.ts";
 import { Bugs } from "./bugs.ts";
-import { withPut } from "./patch.ts";
+import { replace, withPut } from "./patch.ts";
 import type { End, WorldPlan } from "./plan.ts";
 
 /** Machines are lost between segment and inode, and their processes go on. */
@@ -104,11 +109,59 @@ class FailedPutKept extends Bugs {
   }
 }
 
+/** R13: a daemon that was taken over goes on clearing its dirty map, as if it still published. */
+class FencedMarksGo extends Bugs {
+  #views: SharedViews | null = null;
+
+  override plan(plan: WorldPlan): WorldPlan {
+    const rival = { kind: "rival", stopAfterMs: 300, rivalMs: 3000, rivalStops: true } as const;
+    const ends = [{ ...rival, isForced: true }];
+    return { ...plan, intentGenerationMs: 0, claimLookMs: 50, storeGarbageOneIn: 0, ends };
+  }
+
+  override memory(views: SharedViews): void {
+    this.#views = views;
+  }
+
+  override patch(): () => void {
+    const { step } = IntentCleaner.prototype;
+    const { count } = StaleMap.prototype;
+    // The first cleaner is the loser's; the rival has one, too.
+    let loser: IntentCleaner | null = null;
+    let isBlind = false;
+    const published = (coverage: Coverage) => {
+      const views = this.#views;
+      if (views === null || isCapturing(views.words)) return coverage;
+      return { ...coverage, committedPosition: new Pool(views).head(), chain: null };
+    };
+    const undoStep = replace(IntentCleaner.prototype, {
+      step(this: IntentCleaner, coverage: Coverage) {
+        loser ??= this;
+        const seen = loser === this ? published(coverage) : coverage;
+        isBlind = seen !== coverage;
+        const stepped = step.call(this, seen);
+        isBlind = false;
+        return stepped;
+      },
+    });
+    const undoCount = replace(StaleMap.prototype, {
+      count(this: StaleMap) {
+        return isBlind ? 0 : count.call(this);
+      },
+    });
+    return () => {
+      undoStep();
+      undoCount();
+    };
+  }
+}
+
 /** By name; for each a way to make one for a world. */
 export const PLANTED_STORE_BUGS: Readonly<Record<string, () => Bugs>> = {
   "inode before segment": () => new InodeBeforeSegment(),
   "condition ignored": () => new ConditionIgnored(),
   "earlier writer not locked out": () => new EarlierWriterNotLockedOut(),
   "refusal believed": () => new RefusalBelieved(),
+  "marks of a fenced daemon go": () => new FencedMarksGo(),
   "failed put kept": () => new FailedPutKept(),
 };

@@ -81,6 +81,15 @@ export class SimDrive {
     }
   }
 
+  /** Another drive with what this one holds now, all of it durable. */
+  snapshot(changes: Pick<DriveOptions, "temper" | "failOneIn">): SimDrive {
+    const copy = new SimDrive({ ...this.#options, ...changes });
+    copy.bytes.set(this.bytes);
+    copy.#durable.set(this.bytes);
+    copy.timeline = new Timeline(this.stamps());
+    return copy;
+  }
+
   /** No I/O is on its way. */
   get idle(): boolean {
     return this.#inFlight.size === 0;

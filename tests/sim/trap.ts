@@ -33,7 +33,7 @@ export class Trap {
 
   set(end: End): void {
     this.clear();
-    if (end.kind === "stop") return;
+    if (end.kind === "stop" || end.kind === "rival") return;
     this.#kind = end.kind;
     if ("atEvent" in end) {
       this.#atEvent = this.#scheduler.fired + end.atEvent;
