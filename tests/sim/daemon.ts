@@ -25,7 +25,7 @@ import type { Prng } from "../support/prng.ts";
 import { type WorldPlan } from "./plan.ts";
 import type { Bugs } from "./bugs.ts";
 import type { Process, Scheduler } from "./scheduler.ts";
-import type { SimDrive } from "./sim_drive.ts";
+import type { Opening, SimDrive } from "./sim_drive.ts";
 import { SimQueue } from "./sim_queue.ts";
 import type { SimService } from "./sim_store.ts";
 import { type Trace, violated } from "./trace.ts";
@@ -72,6 +72,7 @@ export class SimDaemon {
   readonly #options: DaemonOptions;
   /** Queues whose bell rang before they were there. */
   readonly #rungEarly = new Set<number>();
+  readonly #opening: Opening;
   #target: ReplicaTarget | null = null;
   #bells: SimBell[] = [];
   queues: SimQueue[] = [];
@@ -79,6 +80,7 @@ export class SimDaemon {
 
   constructor(options: DaemonOptions) {
     this.#options = options;
+    this.#opening = options.drive.open();
   }
 
   /** What the target says of itself. */
@@ -114,7 +116,7 @@ export class SimDaemon {
     if (room.type !== "io-replica") violated("the target is a replica's");
     const { dirtyMap, waitsForRoom } = room;
     for (const qid of doorbellFds) {
-      const queue = bugs.queue({ qid, views, drive, process, crash });
+      const queue = bugs.queue({ qid, views, drive, process, opening: this.#opening, crash });
       queue.serve(
         new ReplicaHandler({ qid, queue, views, doorbells, waitsForRoom, dirtyMap }),
       );
@@ -156,7 +158,7 @@ export class SimDaemon {
   #targetSystem(): TargetSystem {
     const { scheduler, process, arena, drive, bugs } = this.#options;
     const clock = scheduler.clock(process);
-    const disk = bugs.disk(drive.disk(process), drive);
+    const disk = bugs.disk(drive.disk(process, this.#opening), drive);
     const primary = targetPrimary(disk);
     return {
       clock,

@@ -73,6 +73,8 @@ export class Timeline {
   readonly #promised: Int32Array;
   /** Sectors whose newest version may be lost. */
   readonly #volatile = new Set<number>();
+  /** Versions up to which a failed flush has lost what was volatile: no later flush keeps them. */
+  readonly #lost = new Map<number, number>();
   /** The least T of the last checkpoint that was checked. */
   #publishedT = 0;
 
@@ -97,8 +99,26 @@ export class Timeline {
       const { effects } = this.#past(sector);
       let version = effects.length;
       while (version > 0 && effects[version - 1] >= effect) version--;
-      this.#settle(sector, version);
+      if (version > this.#lostUpTo(sector)) this.#settle(sector, version);
     }
+  }
+
+  /** A flush failed, and what is volatile will not be kept by another one. */
+  lose(): void {
+    for (const sector of this.#volatile) this.#lost.set(sector, this.#past(sector).ops.length);
+    this.#volatile.clear();
+  }
+
+  /** The stamps of what the drive will show once its cache has forgotten what was lost; null: the same. */
+  withoutLost(): Int32Array | null {
+    const stamps = this.now();
+    let differs = false;
+    for (const [sector, version] of this.#lost) {
+      if (version < this.#past(sector).ops.length || version <= this.#durable[sector]) continue;
+      stamps[sector] = this.#stamp(sector, this.#durable[sector]);
+      differs = true;
+    }
+    return differs ? stamps : null;
   }
 
   /** The drive has made durable what `op` wrote to `sector`. */
@@ -135,7 +155,8 @@ export class Timeline {
       const durable = this.#durable[sector];
       const version = choose(durable, past.ops.length);
       survivors[sector] = this.#stamp(sector, version);
-      if (durable < this.#promised[sector]) {
+      // Of what a failed flush has lost a drive that says nothing afterwards keeps no promise.
+      if (durable < this.#promised[sector] && this.#promised[sector] > this.#lostUpTo(sector)) {
         const op = past.ops[this.#promised[sector] - 1];
         violated(`promise 2: sector ${sector} may lose request ${op.id}, which was flushed`);
       }
@@ -247,6 +268,10 @@ export class Timeline {
       candidate.before.unshift(answered);
     }
     return candidate;
+  }
+
+  #lostUpTo(sector: number): number {
+    return this.#lost.get(sector) ?? 0;
   }
 
   #stamp(sector: number, version: number): number {

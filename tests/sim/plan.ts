@@ -122,6 +122,7 @@ function drawTemper(random: Prng, { deviceBlocks, ends }: WorldPlan): DriveTempe
   return {
     metadataFailOneIn: random.pick([0, 0, 30, 150]),
     flushFailOneIn: random.pick([0, 0, 30, 150]),
+    flushLoses: random.oneIn(2),
     readFailOneIn: random.pick([0, 0, 20, 300]),
     defects: random.oneIn(2) ? [] : drawDefects(random, deviceBlocks, ends.length),
   };

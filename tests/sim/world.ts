@@ -193,12 +193,13 @@ export class World {
     const outcome = await this.#orCrash(finished);
     if (outcome === "crashed") return;
     this.#trap.clear();
-    if (outcome === "finished") {
-      await this.#oracle.judgeEqual(this.#service, this.#drive, "after a clean stop");
-    } else if (sound || !this.#excuses.has(outcome)) violated(`a stop failed: ${outcome}`);
+    const isClean = outcome === "finished";
+    const isExcused = !sound && this.#excuses.has(outcome);
+    if (!isClean && !isExcused) violated(`a stop failed: ${outcome}`);
     this.#trace.add("stopped");
     this.#end(this.#process);
-    if (outcome !== "finished") await this.#judgeDivergence();
+    if (!isClean) await this.#judgeDivergence();
+    else await this.#oracle.judgeEqual(this.#service, this.#drive, "after a clean stop");
   }
 
   /** Another primary takes the replica over; ours serves its guest locally, and its map stays true. */
@@ -319,6 +320,7 @@ export class World {
   #end(process: Process): void {
     process.kill();
     this.#drive.abandon(process);
+    this.#drive.forgetLost();
   }
 
   /** The process goes on for some time, with its own memory. */
