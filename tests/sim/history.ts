@@ -181,11 +181,19 @@ export class Timeline {
   check(stamps: Int32Array, what: string, excuse = NO_EXCUSE): Verdict {
     const candidates: Candidate[] = [];
     const lacking = new Set<number>();
+    const zeros: number[] = [];
     let time = this.#publishedT;
     for (let sector = 0; sector < stamps.length; sector++) {
-      if (excuse.mayLack(sector) && !this.#hasShown(sector, stamps[sector])) {
-        lacking.add(sector);
-        continue;
+      if (excuse.mayLack(sector)) {
+        // Zeros may be those of long ago: they say nothing of the time.
+        if (stamps[sector] === 0) {
+          zeros.push(sector);
+          continue;
+        }
+        if (!this.#hasShown(sector, stamps[sector])) {
+          lacking.add(sector);
+          continue;
+        }
       }
       const candidate = this.#candidate(sector, stamps[sector], what);
       if (candidate !== null) candidates.push(candidate);
@@ -216,6 +224,9 @@ export class Timeline {
     for (const candidate of candidates) {
       if (!lacking.has(candidate.sector)) this.#raiseFloor(candidate, time);
     }
+    for (const sector of zeros) {
+      if (!this.#mayBeZeroAt(sector, time)) lacking.add(sector);
+    }
     this.#publishedT = time;
     return { time, lacking: [...lacking] };
   }
@@ -228,6 +239,17 @@ export class Timeline {
       if (this.#stamp(sector, version) === stamp) return true;
     }
     return false;
+  }
+
+  /** Whether a sector of an image of time `time` may be zeros. */
+  #mayBeZeroAt(sector: number, time: number): boolean {
+    const ops = this.#past(sector).ops;
+    for (let version = ops.length; version > 0; version--) {
+      const { issuedAt, answeredAt } = ops[version - 1];
+      if (issuedAt <= time && this.#stamp(sector, version) === 0) return true;
+      if (answeredAt <= time) return false;
+    }
+    return this.base[sector] === 0;
   }
 
   #raiseFloor({ sector, versions, after, before }: Candidate, time: number): void {
