@@ -1,5 +1,5 @@
-// Whether a flush of the primary has failed in this run, whoever sent it: a guest's FLUSH or FUA, a page of a
-// map, a record of the flush log. What it should have made durable may be lost, although reads still show it,
+// Whether a flush of the primary has failed in this run, whoever sent it: a guest's FLUSH or FUA, one
+// of the metadata. What it should have made durable may be lost, although reads still show it,
 // and a later flush that succeeds says nothing of it: Linux tells of a lost write once, and only those who had
 // the file open.
 //
