@@ -146,13 +146,13 @@ export class KernelDevice {
   async #startTarget(): Promise<void> {
     const { devId, nrHwQueues, queueDepth } = this.info;
     this.#queues = QueueGroup.create(nrHwQueues);
-    this.#targetStarted = true;
     await this.#target.start?.({
       deviceId: devId,
       queues: nrHwQueues,
       depth: queueDepth,
       doorbellFds: this.#queues.doorbellFds,
     });
+    this.#targetStarted = true;
   }
 
   #roomShape(queueId: number): QueueRoomShape {

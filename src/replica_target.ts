@@ -197,7 +197,8 @@ export class ReplicaTarget implements Target {
       await intents.declare();
       await this.#marks.start(this.#metadata, mode);
     } catch (error) {
-      abandon(); // a drain of what was not marked active could end as clean
+      abandon();
+      await handle.ended; // what did not start is not drained: nothing of it may run on
       throw error;
     } finally {
       signal.removeEventListener("abort", abandon);
@@ -335,9 +336,7 @@ export class ReplicaTarget implements Target {
     return this.#system.startReplicator(
       roomOptions({ target: this.#target, superblock, shared, layout, doorbellFds }),
       this.#config.log,
-      {
-        onNews: (news) => this.#onNews(news),
-      },
+      { onNews: (news) => this.#onNews(news) },
     );
   }
 
