@@ -1,6 +1,7 @@
-// The configuration of one device: parsed and checked here once, frozen, then passed everywhere as it
-// is - to the workers (structured clone), into the state file (JSON) - so there is no second copy of
-// the same settings anywhere. Rules that need a look at a disk are checked by who opens the disk.
+// The configuration of one device: checked here once and frozen, then passed on as it is - as JSON to
+// the daemon's process and into its state file. What a room needs of it is picked where the room is
+// made (room_of_target.ts, kernel_device.ts). Rules that need a look at a disk are checked by who opens
+// the disk.
 
 import { usageError } from "./base/errors.ts";
 import { formatSize, GiB, isPowerOfTwo, KiB, MiB, SECTOR, TiB } from "./base/units.ts";
@@ -271,7 +272,10 @@ function checkPoolSize(bytes: number): void {
   checkMultiple("--pool-size", bytes, ALIGNMENT);
 }
 
-/** The pool must hold several of the greatest requests, and all of it one shared memory. */
+/**
+ * The pool must hold several of the greatest requests, and all of it one shared memory, as far as can be
+ * told before the primary has told the size of its blocks (checkSharedMemory()).
+ */
 function checkMemory(settings: DeviceSettings, target: TargetConfig): void {
   const { queues, depth, bufferBytes } = settings;
   const poolBytes = target.type === "io-replica" ? target.poolBytes : 0;

@@ -33,7 +33,7 @@ export function checkIdentity(
 }
 
 /** With the size of a data block, which the primary tells, buffers and pool must still fit. */
-export function checkMemory(
+export function checkSharedMemory(
   { queues, depth, bufferBytes: ioBufBytes }: DeviceConfig,
   { poolBytes }: ReplicaTargetConfig,
   { dataBlockBytes: unitBytes, regionBytes, deviceSizeBytes }: Superblock,

@@ -13,7 +13,7 @@ import { ReplicaError } from "./base/errors.ts";
 import { hit } from "./base/failpoints.ts";
 import { roomLog } from "./base/log.ts";
 import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
-import { checkIdentity, checkLogicalBlock, checkMemory } from "./identity_of_target.ts";
+import { checkIdentity, checkLogicalBlock, checkSharedMemory } from "./identity_of_target.ts";
 import { TargetIntents } from "./intents_of_target.ts";
 import { TargetMarks } from "./marks_of_target.ts";
 import { PrimaryMetadata } from "./primary/metadata.ts";
@@ -140,7 +140,7 @@ export class ReplicaTarget implements Target {
       const metadata = await PrimaryMetadata.load(primary);
       checkIdentity(config, target, metadata.superblock);
       checkLogicalBlock(config, metadata.superblock, primary.geometry.logicalBlockBytes);
-      checkMemory(config, target, metadata.superblock);
+      checkSharedMemory(config, target, metadata.superblock);
       return new ReplicaTarget(config, target, { primary, metadata, opening, system });
     } catch (error) {
       primary.close();
