@@ -1,17 +1,17 @@
 // The real Replicator, ring, capture and resync over a primary and a replica in memory, where a block's value
 // is its first byte.
 
+import { quietCopies, quietReplicator } from "./quiet_replicator.ts";
 import { assert } from "./assert.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { ReplicaError } from "../../src/base/errors.ts";
 import type { CheckpointBatch } from "../../src/format/checkpoint_batch.ts";
 import { Capture } from "../../src/queue/capture.ts";
-import { ResyncPace } from "../../src/replication/resync_pace.ts";
 import type { CommitReceipt } from "../../src/replicator/committer.ts";
 import { Replicator } from "../../src/replicator/replicator.ts";
 import type { ResyncSource } from "../../src/replicator/resync.ts";
 import type { ReplicatorEvent } from "../../src/replicator/replicator_options.ts";
-import { ReplicatorBell, ringIfAsleep } from "../../src/shared/bell.ts";
+import { ringIfAsleep } from "../../src/shared/bell.ts";
 import {
   QUEUE_COUNTER,
   queueCounters,
@@ -75,15 +75,12 @@ interface Drive {
 
 function makeReplicator({ views, mode, replica, readInto, events, drive }: ReplicatorParts) {
   return new Replicator({
-    claim: null,
-    views,
+    ...quietReplicator(views),
     writer: replica,
-    journal: { recordCommit: () => Promise.resolve() },
     resync: {
+      ...quietCopies(),
       source: { readInto },
-      allocate: (sizeBytes) => new Uint8Array(sizeBytes),
       concurrency: 2,
-      pace: new ResyncPace(null),
       async nameRegion(block) {
         await systemClock.sleep(1);
         if (drive.mapFailure !== null) throw drive.mapFailure;
@@ -94,13 +91,8 @@ function makeReplicator({ views, mode, replica, readInto, events, drive }: Repli
       lookMs: 200,
     },
     mode,
-    bell: new ReplicatorBell(views),
-    clock: systemClock,
-    random: () => 0,
     limits: { maxAgeMs: 10, targetBytes: 16 * UNIT, flushIntervalMs: 10 },
     batchBlocks: 32,
-    wakeQueues() {},
-    setNice() {},
     onEvent: (event) => events.push(event),
   });
 }
