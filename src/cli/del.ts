@@ -3,6 +3,7 @@
 
 import { type ErrorReport, reportOf } from "../base/error_report.ts";
 import { ReplicaError, usageError } from "../base/errors.ts";
+import { unlessMissing } from "../base/files.ts";
 import { isSocketAnswered } from "../control/client.ts";
 import {
   findState,
@@ -110,10 +111,6 @@ async function clearLeftovers(ctx: Context, found: FoundState): Promise<void> {
 
 /** Something else may lie at the path by now: a new daemon's socket, or a file. */
 async function isStaleSocket(path: string): Promise<boolean> {
-  try {
-    return (await Deno.lstat(path)).isSocket === true && !await isSocketAnswered(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
+  const info = await unlessMissing(Deno.lstat(path));
+  return info?.isSocket === true && !await isSocketAnswered(path);
 }

@@ -4,6 +4,7 @@
 import { errnoOf } from "../../ffi/errno.ts";
 import { type DevInfo, UblkControl } from "./control.ts";
 import { FEATURES, stateName } from "./uapi.ts";
+import { unlessMissingSync } from "../base/files.ts";
 
 const CLASS_DIRECTORY = "/sys/class/ublk-char";
 const STOP_DEADLINE_MS = 60_000;
@@ -82,16 +83,9 @@ function describe(info: DevInfo): DriverDevice {
 }
 
 function deviceNumbers(): number[] {
-  const numbers: number[] = [];
-  try {
-    for (const entry of Deno.readDirSync(CLASS_DIRECTORY)) {
-      const match = /^ublkc(\d+)$/.exec(entry.name);
-      if (match) numbers.push(Number(match[1]));
-    }
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  return numbers.sort((a, b) => a - b);
+  const entries = unlessMissingSync(() => [...Deno.readDirSync(CLASS_DIRECTORY)]) ?? [];
+  const names = entries.map(({ name }) => /^ublkc(\d+)$/.exec(name)?.[1]);
+  return names.filter((name) => name !== undefined).map(Number).sort((a, b) => a - b);
 }
 
 async function withControl<T>(run: (control: UblkControl) => Promise<T>): Promise<T> {
