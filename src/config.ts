@@ -4,6 +4,7 @@
 // the disk.
 
 import { usageError } from "./base/errors.ts";
+import { checkRange } from "./base/range.ts";
 import { formatSize, GiB, isPowerOfTwo, KiB, MiB, SECTOR, TiB } from "./base/units.ts";
 import { parseUuid } from "./base/uuid.ts";
 import { checkRegionBytes } from "./format/primary_layout.ts";
@@ -147,7 +148,8 @@ export const NULL_DEVICE_BYTES = 250 * GiB;
 
 /** The checked configuration, or a usage error that names the option. */
 export function deviceConfig(settings: DeviceSettings): DeviceConfig {
-  checkRange("--number", settings.number, -1, LIMITS.deviceNumber);
+  const next = "-1 takes the next free number.";
+  checkRange("--number", settings.number, -1, LIMITS.deviceNumber, next);
   checkRange("--queue", settings.queues, 1, LIMITS.queues);
   checkRange("--depth", settings.depth, 1, LIMITS.depth);
   checkBufferSize(settings.bufferBytes);
@@ -211,14 +213,6 @@ function checkResyncRate(bytesPerSecond: number | undefined): void {
   throw usageError(`Cannot use --resync-rate ${formatSize(bytesPerSecond)}: it is too low`, {
     hint: `Use at least ${formatSize(RESYNC_RATE_MIN)}, or leave it out.`,
   });
-}
-
-function checkRange(name: string, value: number, least: number, greatest: number): void {
-  if (!Number.isSafeInteger(value) || value < least || value > greatest) {
-    throw usageError(`Cannot use ${name} ${value}: it must be from ${least} to ${greatest}`, {
-      hint: name === "--number" ? "-1 takes the next free number." : undefined,
-    });
-  }
 }
 
 function checkSize(name: string, bytes: number, least: number, greatest: number): void {
