@@ -168,7 +168,7 @@ async function crashWith(path: string, regions: readonly number[]): Promise<void
       const offset = regionPageOffset(layout, layout.dirtyMapOffsetBytes, place);
       await disk.write(offset, encodeRegionPage({ ...page, sequence }));
     }
-    await metadata.markActive(Date.now());
+    await metadata.storeSuperblock({ state: "active", writtenMs: Date.now() });
   } finally {
     disk.close();
   }
