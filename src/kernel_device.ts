@@ -8,6 +8,7 @@ import { systemClock } from "./base/clock.ts";
 import { ReplicaError, usageError } from "./base/errors.ts";
 import { roomLog } from "./base/log.ts";
 import { alignUp, KiB } from "./base/units.ts";
+import type { DeviceConfig } from "./config.ts";
 import type { QueueBuffers, Target } from "./target.ts";
 import { charDevicePath, deviceNumber, type DevInfo, UblkControl } from "./ublk/control.ts";
 import { type DeviceGeometry, deviceParams } from "./ublk/params.ts";
@@ -18,18 +19,17 @@ const TAG_SLACK_BYTES = 128 * KiB;
 const PAGE_BYTES = 4 * KiB;
 const NODE_WAIT_MS = 5_000;
 
-export interface DeviceOptions {
-  /** N of /dev/ublkbN; -1: the next free number. */
-  readonly number: number;
-  readonly queues: number;
-  readonly depth: number;
-  /** Greatest request in bytes. */
-  readonly bufferBytes: number;
-  readonly readOnly: boolean;
-  /** Null: what the target has. */
-  readonly logicalBlockBytes: number | null;
-  readonly physicalBlockBytes: number | null;
-}
+/** What a device is made from, besides its target. */
+export type DeviceOptions = Pick<
+  DeviceConfig,
+  | "number"
+  | "queues"
+  | "depth"
+  | "bufferBytes"
+  | "readOnly"
+  | "logicalBlockBytes"
+  | "physicalBlockBytes"
+>;
 
 /** How long each step may take before it counts as failed. */
 export interface DeviceDeadlines {

@@ -15,7 +15,7 @@ import {
 import { defineCommand } from "./command.ts";
 import type { Context } from "./context.ts";
 import { flagOption, integerOption } from "./options.ts";
-import type { KernelDevice } from "./platform.ts";
+import type { DriverDevice } from "../ublk/driver.ts";
 import { reportFailure } from "./report.ts";
 import { stopDaemon } from "./stop.ts";
 
@@ -93,7 +93,7 @@ async function deleteDevice(
 }
 
 /** Throws when a process serves the device, unless its state file shows that this is another one. */
-async function refuseServed(device: KernelDevice, found: FoundState | null): Promise<void> {
+async function refuseServed(device: DriverDevice, found: FoundState | null): Promise<void> {
   if (found?.state?.pid === device.pid) return; // its start differs, or it would count as alive
   if (device.pid <= 0 || await processStart(device.pid) === null) return;
   throw new ReplicaError(

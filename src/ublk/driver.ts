@@ -16,15 +16,18 @@ export interface DriverDevice {
   readonly queues: number;
   readonly depth: number;
   readonly bufferBytes: number;
-  /** Process that serves the device; -1: none yet. */
+  /** Process that serves the device, as the driver remembers it; -1: none yet. */
   readonly pid: number;
+  /** "dead", "live", "quiesced" or "failed". */
   readonly state: string;
 }
 
+/** What the driver can do, or can't. */
 export interface FeatureState {
   readonly name: string;
   readonly bit: number;
   readonly present: boolean;
+  /** What the feature is for, one line. */
   readonly summary: string;
 }
 

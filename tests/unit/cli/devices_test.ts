@@ -4,12 +4,13 @@ import { assert, assertEquals } from "../../support/assert.ts";
 import { CliWorld } from "../../support/cli_context.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { statusText } from "../../../src/cli/status.ts";
-import type { Driver, KernelDevice } from "../../../src/cli/platform.ts";
+import type { Driver } from "../../../src/cli/platform.ts";
+import type { DriverDevice } from "../../../src/ublk/driver.ts";
 import type { StatusReport } from "../../../src/control/protocol.ts";
 import { STATUS } from "../../support/report_examples.ts";
 
 class FakeDriver implements Driver {
-  devices: KernelDevice[];
+  devices: DriverDevice[];
   removed: number[] = [];
 
   constructor(numbers: number[]) {
