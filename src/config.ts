@@ -17,7 +17,7 @@ const RESYNC_RATE_MIN = 64 * KiB;
 /** Bounds of the settings; the help and the error messages are made from them. */
 export const LIMITS = {
   deviceNumber: 1_048_575,
-  recoverConcurrency: 64,
+  resyncConcurrency: 64,
   depth: 4096,
   queues: 32,
   bufferBytesMin: 4 * KiB,
@@ -47,7 +47,7 @@ export interface LoopTarget {
 }
 
 /** A primary with its replica. */
-export interface ReplicaTarget {
+export interface ReplicaTargetConfig {
   readonly type: "io-replica";
   /** The primary. */
   readonly path: string;
@@ -67,19 +67,19 @@ export interface ReplicaTarget {
   /** Use a store that does not keep two writers apart. */
   readonly acceptUnsafeStore: boolean;
   /** Copy the primary whatever the replica holds. */
-  readonly forceStartupRecover: boolean;
+  readonly force: boolean;
   /** What a full pool means for writes: left to resync, or held back. */
   readonly congestion: Congestion;
   /** Copies of resync at once. */
-  readonly recoverConcurrency: number;
+  readonly resyncConcurrency: number;
   /** Bytes per second that resync reads at most; null: no limit. */
-  readonly resyncRate: number | null;
+  readonly resyncBytesPerSecond: number | null;
 }
 
 export const CONGESTION_POLICIES = ["resync", "block"] as const;
 export type Congestion = typeof CONGESTION_POLICIES[number];
 
-export type TargetConfig = NullTarget | LoopTarget | ReplicaTarget;
+export type TargetConfig = NullTarget | LoopTarget | ReplicaTargetConfig;
 
 export interface LogConfig {
   readonly level: "debug" | "info" | "warning" | "error";
@@ -136,10 +136,10 @@ export interface DeviceSettings {
       readonly writeIntent?: boolean;
       readonly takeOver?: boolean;
       readonly acceptUnsafeStore?: boolean;
-      readonly forceStartupRecover?: boolean;
+      readonly force?: boolean;
       readonly congestion?: Congestion;
-      readonly recoverConcurrency?: number;
-      readonly resyncRate?: number;
+      readonly resyncConcurrency?: number;
+      readonly resyncBytesPerSecond?: number;
     };
 }
 
@@ -185,9 +185,9 @@ function targetConfig({ target, logicalBlockBytes }: DeviceSettings): TargetConf
     checkRegionBytes(target.regionBytes, logicalBlockBytes ?? SECTOR);
   }
   checkPoolSize(target.poolBytes);
-  const recoverConcurrency = target.recoverConcurrency ?? 1;
-  checkRange("--recover-concurrency", recoverConcurrency, 1, LIMITS.recoverConcurrency);
-  checkResyncRate(target.resyncRate);
+  const resyncConcurrency = target.resyncConcurrency ?? 1;
+  checkRange("--recover-concurrency", resyncConcurrency, 1, LIMITS.resyncConcurrency);
+  checkResyncRate(target.resyncBytesPerSecond);
   return {
     type: "io-replica",
     path: target.path,
@@ -201,10 +201,10 @@ function targetConfig({ target, logicalBlockBytes }: DeviceSettings): TargetConf
     writeIntent: target.writeIntent ?? true,
     takeOver: target.takeOver ?? false,
     acceptUnsafeStore: target.acceptUnsafeStore ?? false,
-    forceStartupRecover: target.forceStartupRecover ?? false,
+    force: target.force ?? false,
     congestion: target.congestion ?? "resync",
-    recoverConcurrency,
-    resyncRate: target.resyncRate ?? null,
+    resyncConcurrency,
+    resyncBytesPerSecond: target.resyncBytesPerSecond ?? null,
   };
 }
 

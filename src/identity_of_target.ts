@@ -2,7 +2,7 @@
 
 import { usageError } from "./base/errors.ts";
 import { exactSize, formatSize } from "./base/units.ts";
-import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
+import type { DeviceConfig, ReplicaTargetConfig } from "./config.ts";
 import type { Superblock } from "./format/superblock.ts";
 import { poolHoldsRequests, SHARED_BYTES_MAX, sharedLayout } from "./shared/layout.ts";
 

@@ -3,7 +3,7 @@
 
 import { check, errnoOf } from "../ffi/errno.ts";
 import { O_CLOEXEC, O_RDWR, openLibc } from "../ffi/libc.ts";
-import { cString } from "../ffi/memory.ts";
+import { cString, MEMORY_PAGE_BYTES } from "../ffi/memory.ts";
 import { systemClock } from "./base/clock.ts";
 import { ReplicaError, usageError } from "./base/errors.ts";
 import { roomLog } from "./base/log.ts";
@@ -16,7 +16,6 @@ import { QueueGroup, type QueueRoomShape } from "./workers/queue_group.ts";
 
 /** Room beside each tag's buffer, for targets that read back whole blocks around a request. */
 const TAG_SLACK_BYTES = 128 * KiB;
-const PAGE_BYTES = 4 * KiB;
 const NODE_WAIT_MS = 5_000;
 
 /** What a device is made from, besides its target. */
@@ -169,7 +168,7 @@ export class KernelDevice {
 
   #makeBuffers(): QueueBuffers {
     const { queueDepth, maxIoBufBytes } = this.info;
-    const strideBytes = alignUp(maxIoBufBytes + TAG_SLACK_BYTES, PAGE_BYTES);
+    const strideBytes = alignUp(maxIoBufBytes + TAG_SLACK_BYTES, MEMORY_PAGE_BYTES);
     return { area: this.#needQueues().allocate(queueDepth * strideBytes).handle(), strideBytes };
   }
 

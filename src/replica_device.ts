@@ -3,7 +3,7 @@
 import deno from "../deno.json" with { type: "json" };
 import { systemClock } from "./base/clock.ts";
 import { formatSize } from "./base/units.ts";
-import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
+import type { DeviceConfig, ReplicaTargetConfig } from "./config.ts";
 import type {
   CheckpointReport,
   CountersReport,
@@ -59,7 +59,7 @@ export async function startReplicaDevice(
 }
 
 /** A comparison that is under way, as far as it has told. */
-interface Comparison {
+interface RunningVerify {
   readonly sinceMs: number;
   progress: VerifyProgress | null;
 }
@@ -72,7 +72,7 @@ class ReplicaDevice implements RunningDevice {
   readonly #meter: RateMeter<keyof CountersReport | "drainedBytes" | "resyncedBytes">;
   readonly #startedMs = systemClock.wallMs();
   #stopping = false;
-  #verifying: Comparison | null = null;
+  #verifying: RunningVerify | null = null;
 
   constructor(config: ReplicaTargetConfig, target: ReplicaTarget, device: UblkDevice) {
     this.#config = config;
@@ -104,7 +104,7 @@ class ReplicaDevice implements RunningDevice {
 
   async verify({ repair, onProgress, signal }: VerifyOrder): Promise<VerifyReport> {
     if (this.#stopping) throw isStopping("compare");
-    const mine: Comparison = { sinceMs: systemClock.wallMs(), progress: null };
+    const mine: RunningVerify = { sinceMs: systemClock.wallMs(), progress: null };
     let newest: DeviceProgress = { stage: "comparing" };
     const request = {
       repair,

@@ -12,7 +12,7 @@
 import { ReplicaError } from "./base/errors.ts";
 import { hit } from "./base/failpoints.ts";
 import { roomLog } from "./base/log.ts";
-import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
+import type { DeviceConfig, ReplicaTargetConfig } from "./config.ts";
 import { checkIdentity, checkLogicalBlock, checkSharedMemory } from "./identity_of_target.ts";
 import { TargetIntents } from "./intents_of_target.ts";
 import { TargetMarks } from "./marks_of_target.ts";

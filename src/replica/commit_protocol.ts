@@ -98,7 +98,7 @@ export async function putSegment(
   });
 }
 
-type Comparison =
+type Compared =
   | { readonly verdict: "absent" }
   | { readonly verdict: "same" | "other"; readonly etag: string };
 
@@ -108,7 +108,7 @@ async function compareObject(
   key: string,
   image: SegmentImage,
   signal?: AbortSignal,
-): Promise<Comparison> {
+): Promise<Compared> {
   let chunk = 0;
   let used = 0;
   let etag = "";
