@@ -62,6 +62,7 @@ interface ReplicatorParts {
   readonly readInto: ResyncSource["readInto"];
   readonly events: ReplicatorEvent[];
   readonly drive: Drive;
+  readonly lookMs: number;
 }
 
 /** What a test says of the primary, and hears of it. */
@@ -73,7 +74,9 @@ interface Drive {
   mapFailure: ReplicaError | null;
 }
 
-function makeReplicator({ views, mode, replica, readInto, events, drive }: ReplicatorParts) {
+function makeReplicator(
+  { views, mode, replica, readInto, events, drive, lookMs }: ReplicatorParts,
+) {
   return new Replicator({
     ...quietReplicator(views),
     writer: replica,
@@ -88,7 +91,7 @@ function makeReplicator({ views, mode, replica, readInto, events, drive }: Repli
       },
       onUnreadable: (block) => drive.told.push(`aside ${block}`),
       onReadable: (blocks) => drive.told.push(`readable ${blocks}`),
-      lookMs: 200,
+      lookMs,
     },
     mode,
     limits: { maxAgeMs: 10, targetBytes: 16 * UNIT, flushIntervalMs: 10 },
@@ -97,7 +100,8 @@ function makeReplicator({ views, mode, replica, readInto, events, drive }: Repli
   });
 }
 
-export function newResyncDevice(mode: "logging" | "forward-part" = "logging") {
+/** `lookMs`: after how long a block that was put aside is read again. */
+export function newResyncDevice(mode: "logging" | "forward-part" = "logging", lookMs = 200) {
   const layout = sharedLayout({
     queues: 1,
     depth: 1,
@@ -126,7 +130,8 @@ export function newResyncDevice(mode: "logging" | "forward-part" = "logging") {
     }
   }
   const events: ReplicatorEvent[] = [];
-  const newReplicator = () => makeReplicator({ views, mode, replica, readInto, events, drive });
+  const newReplicator = () =>
+    makeReplicator({ views, mode, replica, readInto, events, drive, lookMs });
   const asideBlocks = () =>
     views.counters[replicatorCounters(views) + REPLICATOR_COUNTER.unreadableBlocks];
 
