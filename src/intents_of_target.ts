@@ -15,6 +15,7 @@ import type { Disk } from "./primary/disk.ts";
 import type { PrimaryMetadata } from "./primary/metadata.ts";
 import { clearAllIntents, declareAllDirty, loadIntents } from "./replicator/intent_pages.ts";
 import { REPLICATOR_COUNTER, replicatorCounters } from "./shared/counters.ts";
+import { hasFlushFailed } from "./shared/failed_flush.ts";
 import { IntentMap } from "./shared/intent_map.ts";
 import type { SharedViews } from "./shared/layout.ts";
 
@@ -66,14 +67,18 @@ export class TargetIntents {
   }
 
   /**
-   * Throws where a drained pool does not mean that the replica has everything: of writes that nobody
-   * captured, and blocks that nobody could copy, only the map on the primary tells.
+   * Throws where a drained pool does not mean that primary and replica are equal: of writes that nobody
+   * captured, blocks that nobody could copy, and what a flush may have lost, only the map on the primary
+   * tells.
    */
   requireCopied(): void {
     const { views } = this.#options;
     const map = new IntentMap(views);
     if (map.inFlight(0) + map.inFlight(1) > 0) {
       throw notCopied("a queue that broke left writes unfinished");
+    }
+    if (hasFlushFailed(views.words)) {
+      throw notCopied("a flush of it failed, and it may not hold what the replica has");
     }
     const blocks = views.counters[replicatorCounters(views) + REPLICATOR_COUNTER.unreadableBlocks];
     if (blocks > 0) {

@@ -21,6 +21,7 @@ import type { QueueTarget } from "./queue/room.ts";
 import type { Mode } from "./replication/mode.ts";
 import type { VerifyReport } from "./replication/verify_report.ts";
 import type { ModeOrder } from "./replication/wanted_mode.ts";
+import { watchedDisk } from "./replicator/watched_disk.ts";
 import type { ReplicatorNews } from "./replicator/room_options.ts";
 import { roomOptions } from "./room_of_target.ts";
 import { captureWrites } from "./shared/capture_mode.ts";
@@ -193,7 +194,7 @@ export class ReplicaTarget implements Target {
       for (const warning of warnings) this.#log.warn("Attention", { warning });
       this.#log.info("Replica attached", { cno, startup, replica: this.#target.replica.uri });
       // The room has stored its claim in the superblock and stores no more: from here on this room does.
-      this.#metadata = await PrimaryMetadata.load(this.#primary);
+      this.#metadata = await PrimaryMetadata.load(watchedDisk(this.#primary, views));
       await intents.declare();
       await this.#marks.start(this.#metadata, mode);
     } catch (error) {

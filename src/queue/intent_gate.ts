@@ -21,6 +21,7 @@ import type { MapPlace } from "../format/primary_layout.ts";
 import { PAGE_BYTES } from "../format/sealed_page.ts";
 import { QUEUE_COUNTER as COUNTER, queueCounters } from "../shared/counters.ts";
 import type { Doorbells } from "../shared/doorbells.ts";
+import { noteFailedFlush } from "../shared/failed_flush.ts";
 import { IntentMap } from "../shared/intent_map.ts";
 import type { SharedViews } from "../shared/layout.ts";
 import type { RequestQueue } from "./request_queue.ts";
@@ -48,6 +49,7 @@ export class IntentGate {
   readonly #doorbells: Doorbells;
   readonly #counters: Float64Array;
   readonly #map: IntentMap;
+  readonly #words: Int32Array;
   readonly #waiters: Waiters;
   readonly #stage: number;
   readonly #open: boolean;
@@ -72,6 +74,7 @@ export class IntentGate {
     this.#doorbells = options.doorbells;
     this.#counters = views.counters.subarray(queueCounters(qid));
     this.#map = new IntentMap(views);
+    this.#words = views.words;
     this.#waiters = new Waiters(views, qid, "intentWaiters");
     this.#stage = options.stage;
     this.#open = dirtyMap === null;
@@ -113,6 +116,7 @@ export class IntentGate {
   /** The page write of `tag` has completed: afterwards the handler retries every tag that waits. */
   written(tag: number, res: number): void {
     const page = this.#page[tag];
+    if (res < 0) noteFailedFlush(this.#words);
     if (res < 0 && this.#tries[tag] < TRIES) {
       this.#submit(tag, page);
       return;

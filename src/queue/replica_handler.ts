@@ -28,6 +28,7 @@ import type { MapPlace } from "../format/primary_layout.ts";
 import { QUEUE_COUNTER as COUNTER, queueCounters } from "../shared/counters.ts";
 import { ringIfAsleep, ringReplicator } from "../shared/bell.ts";
 import type { Doorbells } from "../shared/doorbells.ts";
+import { noteFailedFlush } from "../shared/failed_flush.ts";
 import { type SharedViews, WORD } from "../shared/layout.ts";
 import { RegionGrid } from "../shared/region_grid.ts";
 import {
@@ -153,6 +154,7 @@ export class ReplicaHandler implements RequestHandler {
         return;
       case STAGE_FLUSH:
         if (res >= 0) Atomics.add(this.#words, WORD.guestFlushes, 1);
+        else noteFailedFlush(this.#words);
         this.#acknowledge(tag, res);
         return;
       case STAGE_CHANGE:
@@ -266,6 +268,7 @@ export class ReplicaHandler implements RequestHandler {
   #changed(tag: number, res: number): void {
     hitNow("queue.after-primary");
     this.#result[tag] = res;
+    if (res < 0 && (this.#queue.flags(tag) & UBLK_IO_F_FUA) !== 0) noteFailedFlush(this.#words);
     const unit = this.#unitBytes;
     const first = this.#firstBlock[tag];
     const count = this.#blockCount[tag];

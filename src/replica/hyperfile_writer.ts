@@ -129,10 +129,10 @@ export class HyperfileWriter {
     store: ObjectStore,
     options: OpenClaimedOptions,
   ): Promise<HyperfileWriter> {
-    const { claim, adoptEpoch, staged = null, signal } = options;
+    const { claim, adoptEpoch, mayHold, staged = null, signal } = options;
     const found = await readHead(store, { signal });
     const keep = staged?.segments ?? [];
-    const settled = await settleOrphans(store, found, { claim, adoptEpoch, keep, signal });
+    const settled = await settleOrphans(store, found, { claim, adoptEpoch, mayHold, keep, signal });
     const { known: base, report: orphans, standing } = settled;
     return new HyperfileWriter(store, { base, orphans, claim, standing, staged }, options);
   }

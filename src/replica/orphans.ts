@@ -8,8 +8,9 @@
 // Nothing is deleted: an earlier writer that does not know yet that it is fenced could be at it too,
 // and a delete has no condition. So what is not adopted is emptied, by CAS:
 // replaced by a segment without blocks that no tool takes for a checkpoint. Only segments that carry
-// the stamp of this primary's own claim are adopted, another writer's are not its history; and only
-// when no other claim has stamped the inode since: its writer could still be about to empty them.
+// the stamp of this primary's own claim are adopted, and hold nothing that its maps do not name: another
+// writer's are not its history, nor are those of the drive that it is an older copy of. And only when no
+// other claim has stamped the inode since: its writer could still be about to empty them.
 //
 // Readers never come here.
 
@@ -29,6 +30,7 @@ import { putInode, tryPut } from "./commit_protocol.ts";
 import { carriedInode, type KnownInode } from "./inode_reader.ts";
 import { Limiter } from "./limiter.ts";
 import type { ObjectInfo, ObjectStore, RequestOptions } from "./object_store.ts";
+import { readDataBlocks } from "./segment_index.ts";
 import { emptySegment } from "./segment_image.ts";
 import { hasStamp, stampOf } from "./touch_inode.ts";
 import { checkRoot } from "./tree_walk.ts";
@@ -79,11 +81,16 @@ export async function settleOrphans(
   options: RequestOptions & {
     claim: WriteClaim;
     adoptEpoch: number | null;
+    /**
+     * Whether that run may have written a block. An orphan with another one is of a run that this primary
+     * knows nothing of: it is an older copy of the primary that wrote it. Absent: any block.
+     */
+    mayHold?: (block: number) => boolean;
     /** Staged segments to go on with: what has their numbers or lower ones stays. */
     keep?: readonly { readonly id: number }[];
   },
 ): Promise<ClaimedOrphans> {
-  const { claim, adoptEpoch, keep = [], signal } = options;
+  const { claim, adoptEpoch, mayHold, keep = [], signal } = options;
   const next = known.inode.lastSeq + 1;
   const last = keep.at(-1)?.id ?? known.inode.lastSeq;
   const found = await listAbove(store, last, options);
@@ -94,7 +101,8 @@ export async function settleOrphans(
   let adopted: number | null = null;
   const untouched = adoptEpoch !== null && claim.stampBefore === stampOf(adoptEpoch);
   if (untouched && found[0]?.id === next) {
-    const inode = await stampedInode(store, known, { id: next, epoch: adoptEpoch, signal });
+    const orphan = { id: next, epoch: adoptEpoch, mayHold, signal };
+    const inode = await stampedInode(store, known, orphan);
     if (inode !== null) {
       const { ctime, ctimeNsec } = known.inode;
       const bytes = InodeRecord.toBytes({ ...inode, ctime, ctimeNsec });
@@ -141,13 +149,15 @@ async function publishAdopted(
 async function stampedInode(
   store: ObjectStore,
   known: KnownInode,
-  options: RequestOptions & { id: number; epoch: number },
+  options: RequestOptions & { id: number; epoch: number; mayHold?: (block: number) => boolean },
 ): Promise<Inode | null> {
-  const { id, epoch, signal } = options;
+  const { id, epoch, mayHold, signal } = options;
   try {
     const bytes = await adoptable(store, known, id, { signal });
     const inode = bytes && InodeRecord.decode(viewOf(bytes));
-    return inode && hasStamp(inode, epoch) ? inode : null;
+    if (inode === null || !hasStamp(inode, epoch)) return null;
+    const blocks = mayHold ? await readDataBlocks(store, inode, { id, signal }) : [];
+    return mayHold === undefined || blocks.every(mayHold) ? inode : null;
   } catch (error) {
     // Damaged, or gone: not a whole segment of ours.
     const foreign = error instanceof ReplicaError &&

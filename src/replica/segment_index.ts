@@ -7,7 +7,7 @@
 import { dataError } from "../base/errors.ts";
 import { KiB } from "../base/units.ts";
 import { isInSegment, offsetOf, type PointerFormat, segmentIdOf } from "../format/block_ptr.ts";
-import { type Geometry, shiftOf } from "../format/inode.ts";
+import { type Geometry, geometryOf, type Inode, INODE_KEY, shiftOf } from "../format/inode.ts";
 import {
   decodeSegmentHeader,
   ENTRY_WORDS,
@@ -15,7 +15,7 @@ import {
   SegmentHeader,
   segmentKey,
 } from "../format/segment.ts";
-import type { Limiter } from "./limiter.ts";
+import { Limiter } from "./limiter.ts";
 import { ByteLru } from "./node_cache.ts";
 import type { ObjectStore } from "./object_store.ts";
 import type { Extent } from "./tree_walk.ts";
@@ -40,6 +40,17 @@ class Summary {
   get byteLength(): number {
     return this.entries.byteLength + 64;
   }
+}
+
+/** The data blocks that one segment of the replica lists; `data` when it is damaged or not there. */
+export async function readDataBlocks(
+  store: ObjectStore,
+  inode: Inode,
+  { id, signal }: { id: number; signal?: AbortSignal },
+): Promise<number[]> {
+  const geometry = geometryOf(inode, INODE_KEY);
+  const index = new SegmentIndex({ store, limiter: new Limiter(1), geometry, cacheBytes: 0 });
+  return await index.blocksOf(id, signal);
 }
 
 export class SegmentIndex {

@@ -19,6 +19,7 @@ export interface OpenClaimedOptions extends WriterOptions {
   readonly claim: WriteClaim;
   /** See settleOrphans(). */
   readonly adoptEpoch: number | null;
+  readonly mayHold?: (block: number) => boolean;
   /** Goes on with segments that an earlier run has staged; null: empties them. */
   readonly staged?: StagedTail | null;
 }

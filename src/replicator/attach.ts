@@ -129,6 +129,8 @@ async function attachClaimed(
   const writer = await HyperfileWriter.openClaimed(store, {
     claim,
     adoptEpoch: mayAdopt ? heldEpoch : null,
+    // Where everything is copied it does not matter what a checkpoint holds.
+    mayHold: startup.action === "forward-part" ? (block) => options.marked.has(block) : undefined,
     staged,
     nodeCacheBytes,
     signal,

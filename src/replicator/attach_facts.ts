@@ -4,14 +4,13 @@
 // Caller: attach.ts, when it looks and again when it has claimed.
 
 import { ReplicaError } from "../base/errors.ts";
-import { geometryOf, type Inode, INODE_KEY } from "../format/inode.ts";
+import type { Inode } from "../format/inode.ts";
 import type { PrimaryMetadata } from "../primary/metadata.ts";
 import { readCheckpointDigest } from "../replica/checkpoint_digest.ts";
 import { checkpointBetween, readCheckpoint, readHead } from "../replica/inode_reader.ts";
-import { Limiter } from "../replica/limiter.ts";
 import type { ObjectStore } from "../replica/object_store.ts";
 import { requireDeviceCard } from "../replica/read_device_card.ts";
-import { SegmentIndex } from "../replica/segment_index.ts";
+import { readDataBlocks } from "../replica/segment_index.ts";
 import { hasStamp } from "../replica/touch_inode.ts";
 import type { StartState, StartupFacts } from "../replication/startup.ts";
 import type { MarkedBlocks } from "./marked_blocks.ts";
@@ -90,10 +89,8 @@ async function unmarkedBlock(
   inode: Inode,
   { marked, signal }: FactsOptions,
 ): Promise<number | null> {
-  const geometry = geometryOf(inode, INODE_KEY);
-  const index = new SegmentIndex({ store, limiter: new Limiter(1), geometry, cacheBytes: 0 });
   try {
-    const blocks = await index.blocksOf(inode.lastCno, signal);
+    const blocks = await readDataBlocks(store, inode, { id: inode.lastCno, signal });
     return blocks.find((block) => !marked.has(block)) ?? null;
   } catch (error) {
     // Damage says nothing of where the primary comes from.

@@ -27,6 +27,7 @@ import type { MapPlace } from "../format/primary_layout.ts";
 import type { Disk } from "../primary/disk.ts";
 import { MarkAge } from "../replication/mark_age.ts";
 import { IntentMap } from "../shared/intent_map.ts";
+import { hasFlushFailed } from "../shared/failed_flush.ts";
 import { INTENT_PAGE_WORDS, type SharedViews, WORD } from "../shared/layout.ts";
 import { Pool } from "../shared/pool.ts";
 import { RegionGrid } from "../shared/region_grid.ts";
@@ -103,7 +104,7 @@ export class IntentCleaner {
   /** Pages whose bits in memory went, and the primary may not know. */
   readonly #unwritten = new Set<number>();
   #phase: Phase = { name: "resting" };
-  /** A flush of the primary failed: what is on it is not known any more. */
+  /** A flush of the primary failed, here or elsewhere: what is on it is not known any more. */
   #broken = false;
 
   constructor(options: IntentCleanerOptions) {
@@ -230,9 +231,10 @@ export class IntentCleaner {
     try {
       await hit("intent.before-flush");
       await this.#options.disk.flush();
+      if (hasFlushFailed(this.#words)) throw flushFailedBefore();
       return true;
     } catch (error) {
-      // A later flush that succeeds says nothing of what this one lost.
+      // A later flush that succeeds says nothing of what one that failed has lost.
       this.#broken = true;
       this.#complain(error);
       return false;
@@ -333,4 +335,10 @@ export class IntentCleaner {
     if (!(error instanceof ReplicaError)) throw error;
     this.#options.onTrouble(error);
   }
+}
+
+function flushFailedBefore(): ReplicaError {
+  return new ReplicaError("kernel", "A flush of the primary failed: what it holds is not known", {
+    hint: "No mark is taken off the dirty map any more; the next start copies what it names.",
+  });
 }

@@ -57,6 +57,7 @@ import {
 import { StagedMap } from "./staged_map.ts";
 import { StagedStart } from "./staged_start.ts";
 import { markAllBut, markDevice, markDirtyRegions } from "./stale_at_start.ts";
+import { watchedDisk } from "./watched_disk.ts";
 
 /** Nodes of the replica's tree that stay in memory: part of the fixed overhead beside the pool. */
 export const NODE_CACHE_BYTES = 32 * MiB;
@@ -102,7 +103,8 @@ export class ReplicatorRoom {
    * to know. A wrong address fails the start: the first look is not patient for ever.
    */
   async open(): Promise<ReplicatorReady> {
-    this.#primary = await this.#system.openPrimary();
+    const primary = await this.#system.openPrimary();
+    this.#primary = { ...primary, disk: watchedDisk(primary.disk, this.#views) };
     const metadata = await PrimaryMetadata.load(this.#primary.disk);
     const { layout, superblock: { uuid } } = metadata;
     this.#dirtyMap = dirtyMapPlace(layout);

@@ -48,8 +48,9 @@ export const WORD = {
   gateEpoch: 9 * CACHE_LINE_WORDS,
   staleChunks: 10 * CACHE_LINE_WORDS,
   historyEnd: 11 * CACHE_LINE_WORDS,
+  failedFlush: 12 * CACHE_LINE_WORDS,
 } as const;
-const SINGLE_WORDS = 12 * CACHE_LINE_WORDS;
+const SINGLE_WORDS = 13 * CACHE_LINE_WORDS;
 
 /** The stale map has a bit per block, where that takes no more than 16 MiB; its chunks grow up to 64 KiB. */
 const CHUNKS_MAX = 2 ** 27;

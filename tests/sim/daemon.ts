@@ -25,7 +25,7 @@ import type { Prng } from "../support/prng.ts";
 import { type WorldPlan } from "./plan.ts";
 import type { Bugs } from "./bugs.ts";
 import type { Process, Scheduler } from "./scheduler.ts";
-import type { SimDrive } from "./sim_drive.ts";
+import type { Opening, SimDrive } from "./sim_drive.ts";
 import { SimQueue } from "./sim_queue.ts";
 import type { SimService } from "./sim_store.ts";
 import { type Trace, violated } from "./trace.ts";
@@ -72,6 +72,7 @@ export class SimDaemon {
   readonly #options: DaemonOptions;
   /** Queues whose bell rang before they were there. */
   readonly #rungEarly = new Set<number>();
+  readonly #opening: Opening;
   #target: ReplicaTarget | null = null;
   #bells: SimBell[] = [];
   queues: SimQueue[] = [];
@@ -79,6 +80,7 @@ export class SimDaemon {
 
   constructor(options: DaemonOptions) {
     this.#options = options;
+    this.#opening = options.drive.open();
   }
 
   /** What the target says of itself. */
@@ -114,7 +116,7 @@ export class SimDaemon {
     if (room.type !== "io-replica") violated("the target is a replica's");
     const { dirtyMap, waitsForRoom } = room;
     for (const qid of doorbellFds) {
-      const queue = bugs.queue({ qid, views, drive, process, crash });
+      const queue = bugs.queue({ qid, views, drive, process, opening: this.#opening, crash });
       queue.serve(
         new ReplicaHandler({ qid, queue, views, doorbells, waitsForRoom, dirtyMap }),
       );
@@ -150,12 +152,13 @@ export class SimDaemon {
   /** After every event: has anybody rung the replicator's bell? */
   listen(): void {
     for (const bell of this.#bells) bell.listen();
+    this.#options.process.footprint?.check();
   }
 
   #targetSystem(): TargetSystem {
     const { scheduler, process, arena, drive, bugs } = this.#options;
     const clock = scheduler.clock(process);
-    const disk = bugs.disk(drive.disk(process), drive);
+    const disk = bugs.disk(drive.disk(process, this.#opening), drive);
     const primary = targetPrimary(disk);
     return {
       clock,
@@ -239,10 +242,12 @@ export class SimDaemon {
       onReady(await room.open());
       const drained = await room.run();
       await room.close();
+      this.#options.process.footprint?.checkClosed();
       onEnd({ drained });
     } catch (error) {
       const thrown = error instanceof Error ? error : new Error(reportOf(error).message);
       await room.close();
+      this.#options.process.footprint?.checkClosed();
       onEnd({ drained: false, error: thrown });
     }
   }
@@ -275,9 +280,14 @@ export class SimDaemon {
           new RetryStore(store, { policy, clock, random: chance, onEvent: onRetry }),
         );
       },
-      allocate: (sizeBytes) => ({ bytes: arena.room(sizeBytes), release: () => {} }),
+      allocate: (sizeBytes) => {
+        process.footprint?.add("memoryBytes", sizeBytes);
+        const release = () => process.footprint?.add("memoryBytes", -sizeBytes);
+        return { bytes: arena.room(sizeBytes), release };
+      },
       bell: (views) => {
         bugs.memory(views);
+        process.footprint?.use(views);
         const bell = new SimBell(views, scheduler, process);
         this.#bells.push(bell);
         return bell;

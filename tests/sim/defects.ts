@@ -18,6 +18,8 @@ export interface Defect {
 export interface DriveTemper {
   readonly metadataFailOneIn: number;
   readonly flushFailOneIn: number;
+  /** A flush that fails takes with it what it should have kept; else the next one does its work. */
+  readonly flushLoses: boolean;
   readonly readFailOneIn: number;
   readonly defects: readonly Defect[];
 }
@@ -25,6 +27,7 @@ export interface DriveTemper {
 export const SOUND_DRIVE: DriveTemper = {
   metadataFailOneIn: 0,
   flushFailOneIn: 0,
+  flushLoses: false,
   readFailOneIn: 0,
   defects: [],
 };
@@ -63,6 +66,10 @@ export class Defects {
 
   flushFails(): boolean {
     return this.#draw(this.#temper.flushFailOneIn);
+  }
+
+  get flushLoses(): boolean {
+    return this.#temper.flushLoses;
   }
 
   readFails(process: Process, startSector: number, sectors: number): boolean {

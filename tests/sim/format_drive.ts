@@ -1,11 +1,13 @@
 // Formats the simulated drive and its replica, with the steps of `format`: no fault strikes here.
 
+import { SECTOR } from "../../src/base/units.ts";
 import type { Clock } from "../../src/base/clock.ts";
 import { primaryLayout } from "../../src/format/primary_layout.ts";
 import type { Superblock } from "../../src/format/superblock.ts";
 import { UnfinishedFormat } from "../../src/primary/format_metadata.ts";
 import { NewReplica } from "../../src/replica/new_replica.ts";
-import { UNIT_BYTES } from "./plan.ts";
+import type { Prng } from "../support/prng.ts";
+import { UNIT_BYTES, type WorldPlan } from "./plan.ts";
 import type { Process } from "./scheduler.ts";
 import type { SimDrive } from "./sim_drive.ts";
 import type { SimService } from "./sim_store.ts";
@@ -17,9 +19,14 @@ export async function formatDrive(options: {
   readonly service: SimService;
   readonly process: Process;
   readonly clock: Clock;
-  readonly regionBytes: number;
+  readonly plan: Pick<WorldPlan, "regionBytes" | "preset">;
+  readonly random: Prng;
 }): Promise<void> {
-  const { drive, service, process, clock, regionBytes } = options;
+  const { drive, service, process, clock, random, plan: { regionBytes, preset } } = options;
+  if (preset) {
+    const stamps = new Int32Array(drive.deviceSizeBytes / SECTOR);
+    drive.preset(stamps.map((_, sector) => random.oneIn(2) ? sector + 1 : 0));
+  }
   const disk = drive.disk(process);
   const layout = primaryLayout({
     primarySizeBytes: drive.sizeBytes,

@@ -73,6 +73,8 @@ export class Timeline {
   readonly #promised: Int32Array;
   /** Sectors whose newest version may be lost. */
   readonly #volatile = new Set<number>();
+  /** Versions up to which a failed flush has lost what was volatile: no later flush keeps them. */
+  readonly #lost = new Map<number, number>();
   /** The least T of the last checkpoint that was checked. */
   #publishedT = 0;
 
@@ -97,8 +99,26 @@ export class Timeline {
       const { effects } = this.#past(sector);
       let version = effects.length;
       while (version > 0 && effects[version - 1] >= effect) version--;
-      this.#settle(sector, version);
+      if (version > this.#lostUpTo(sector)) this.#settle(sector, version);
     }
+  }
+
+  /** A flush failed, and what is volatile will not be kept by another one. */
+  lose(): void {
+    for (const sector of this.#volatile) this.#lost.set(sector, this.#past(sector).ops.length);
+    this.#volatile.clear();
+  }
+
+  /** The stamps of what the drive will show once its cache has forgotten what was lost; null: the same. */
+  withoutLost(): Int32Array | null {
+    const stamps = this.now();
+    let differs = false;
+    for (const [sector, version] of this.#lost) {
+      if (version < this.#past(sector).ops.length || version <= this.#durable[sector]) continue;
+      stamps[sector] = this.#stamp(sector, this.#durable[sector]);
+      differs = true;
+    }
+    return differs ? stamps : null;
   }
 
   /** The drive has made durable what `op` wrote to `sector`. */
@@ -135,7 +155,8 @@ export class Timeline {
       const durable = this.#durable[sector];
       const version = choose(durable, past.ops.length);
       survivors[sector] = this.#stamp(sector, version);
-      if (durable < this.#promised[sector]) {
+      // Of what a failed flush has lost a drive that says nothing afterwards keeps no promise.
+      if (durable < this.#promised[sector] && this.#promised[sector] > this.#lostUpTo(sector)) {
         const op = past.ops[this.#promised[sector] - 1];
         violated(`promise 2: sector ${sector} may lose request ${op.id}, which was flushed`);
       }
@@ -159,12 +180,20 @@ export class Timeline {
    */
   check(stamps: Int32Array, what: string, excuse = NO_EXCUSE): Verdict {
     const candidates: Candidate[] = [];
-    const excused: number[] = [];
+    const lacking = new Set<number>();
+    const zeros: number[] = [];
     let time = this.#publishedT;
     for (let sector = 0; sector < stamps.length; sector++) {
       if (excuse.mayLack(sector)) {
-        excused.push(sector);
-        continue;
+        // Zeros may be those of long ago: they say nothing of the time.
+        if (stamps[sector] === 0) {
+          zeros.push(sector);
+          continue;
+        }
+        if (!this.#hasShown(sector, stamps[sector])) {
+          lacking.add(sector);
+          continue;
+        }
       }
       const candidate = this.#candidate(sector, stamps[sector], what);
       if (candidate !== null) candidates.push(candidate);
@@ -172,8 +201,14 @@ export class Timeline {
     for (let moved = true; moved;) {
       moved = false;
       for (const { sector, after, before } of candidates) {
+        if (lacking.has(sector)) continue;
         const version = before.findIndex((answered) => answered > time);
         if (version < 0) {
+          if (excuse.mayLack(sector)) {
+            // Older than the rest; what it has raised the time to was in the ring before that.
+            lacking.add(sector);
+            continue;
+          }
           violated(
             `promise 3: ${what} is no prefix: it holds a request issued at ${time}, but sector ` +
               `${sector} shows ${stamps[sector]}, overwritten by a request answered at ` +
@@ -186,23 +221,35 @@ export class Timeline {
         }
       }
     }
-    for (const candidate of candidates) this.#raiseFloor(candidate, time);
+    for (const candidate of candidates) {
+      if (!lacking.has(candidate.sector)) this.#raiseFloor(candidate, time);
+    }
+    for (const sector of zeros) {
+      if (!this.#mayBeZeroAt(sector, time)) lacking.add(sector);
+    }
     this.#publishedT = time;
-    const lacking = excused.filter((sector) => !this.#showsAt(sector, stamps[sector], time));
-    return { time, lacking };
+    return { time, lacking: [...lacking] };
   }
 
-  /** Whether a sector that looks like this may belong to an image of time `time`. */
-  #showsAt(sector: number, stamp: number, time: number): boolean {
+  /** Whether the sector has looked like this since the last checkpoint. */
+  #hasShown(sector: number, stamp: number): boolean {
     const past = this.#pasts[sector];
     if (past === null) return stamp === this.base[sector];
-    // Newest first: what was answered by then must be there, what was not may be.
-    for (let version = past.ops.length; version >= 0; version--) {
-      const issuedAt = version === 0 ? 0 : past.ops[version - 1].issuedAt;
-      if (issuedAt <= time && this.#stamp(sector, version) === stamp) return true;
-      if (version > 0 && past.ops[version - 1].answeredAt <= time) return false;
+    for (let version = past.floor; version <= past.ops.length; version++) {
+      if (this.#stamp(sector, version) === stamp) return true;
     }
     return false;
+  }
+
+  /** Whether a sector of an image of time `time` may be zeros. */
+  #mayBeZeroAt(sector: number, time: number): boolean {
+    const ops = this.#past(sector).ops;
+    for (let version = ops.length; version > 0; version--) {
+      const { issuedAt, answeredAt } = ops[version - 1];
+      if (issuedAt <= time && this.#stamp(sector, version) === 0) return true;
+      if (answeredAt <= time) return false;
+    }
+    return this.base[sector] === 0;
   }
 
   #raiseFloor({ sector, versions, after, before }: Candidate, time: number): void {
@@ -243,6 +290,10 @@ export class Timeline {
       candidate.before.unshift(answered);
     }
     return candidate;
+  }
+
+  #lostUpTo(sector: number): number {
+    return this.#lost.get(sector) ?? 0;
   }
 
   #stamp(sector: number, version: number): number {

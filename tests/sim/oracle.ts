@@ -10,31 +10,45 @@ import { regionRange } from "../../src/format/primary_layout.ts";
 import { REGIONS_PER_PAGE, type StagedTag, testRegion } from "../../src/format/region_map.ts";
 import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
 import { MemoryStore } from "../support/memory_store.ts";
+import type { Process } from "./scheduler.ts";
 import type { SimDrive } from "./sim_drive.ts";
-import type { SimObject, SimService } from "./sim_store.ts";
+import type { SimObject } from "./sim_object.ts";
+import type { SimService } from "./sim_store.ts";
 import { readStamps } from "./stamp.ts";
 import { type Trace, violated } from "./trace.ts";
+
+export interface OracleOptions {
+  readonly deviceSizeBytes: number;
+  readonly trace: Trace;
+  /** The drive of a process's machine. */
+  driveOf(process: Process): SimDrive;
+}
 
 /** Checkpoints that are read again at the end. */
 const JUDGED_AGAIN = 40;
 
 export class Oracle {
-  readonly #drive: SimDrive;
+  readonly #options: OracleOptions;
+  readonly #deviceSizeBytes: number;
   readonly #trace: Trace;
   #published: SimObject[] = [];
   /** A hash of each published checkpoint's image. */
   readonly #images = new Map<number, number>();
   #lastCno = 0;
+  /** From which drive each checkpoint was published. */
+  readonly #writers = new Map<number, SimDrive>();
   /** Regions that were found staged after a crash. */
   stagedRegions = 0;
   /** Sectors that checkpoints lacked because they could not be read. */
   lackingSectors = 0;
   /** The daemon that holds the replica. */
   #holder = 0;
+  #contested: SimDrive | null = null;
 
-  constructor(drive: SimDrive, trace: Trace) {
-    this.#drive = drive;
-    this.#trace = trace;
+  constructor(options: OracleOptions) {
+    this.#options = options;
+    this.#deviceSizeBytes = options.deviceSizeBytes;
+    this.#trace = options.trace;
   }
 
   get checkpoints(): number {
@@ -46,8 +60,14 @@ export class Oracle {
   }
 
   /** A daemon has attached: whoever came before must not publish any more. */
-  attached(pid: number): void {
-    this.#holder = pid;
+  attached(process: Process): void {
+    this.#holder = process.pid;
+    if (this.#options.driveOf(process) === this.#contested) this.#contested = null;
+  }
+
+  /** From now on, until its daemon attaches again, another primary may do away with what `drive` has staged. */
+  contested(drive: SimDrive): void {
+    this.#contested = drive;
   }
 
   /** An object was stored; judged by the next judge(). */
@@ -91,9 +111,9 @@ export class Oracle {
   }
 
   /** The newest checkpoint is exactly what the primary holds. */
-  async judgeEqual(service: SimService, when: string): Promise<void> {
-    const device = wordsOf(this.#drive.bytes.subarray(0, this.#drive.deviceSizeBytes));
-    const image = await this.#headImage(service);
+  async judgeEqual(service: SimService, drive: SimDrive, when: string): Promise<void> {
+    const device = wordsOf(drive.bytes.subarray(0, drive.deviceSizeBytes));
+    const image = await this.#imageAt(service, this.#lastCno);
     const words = wordsOf(image);
     for (let at = 0; at < device.length; at++) {
       if (device[at] === words[at]) continue;
@@ -101,7 +121,7 @@ export class Oracle {
       const shown = readStamps(image, "the replica")[sector];
       violated(
         `promise 5: ${when} sector ${sector} is ${shown} on the replica and ` +
-          `${this.#drive.stamps()[sector]} on the primary`,
+          `${drive.stamps()[sector]} on the primary`,
       );
     }
   }
@@ -109,30 +129,40 @@ export class Oracle {
   /**
    * After a crash or a stop that failed: wherever the primary differs from the newest checkpoint, its map says so - unless
    * its superblock already asks for everything. What the staged map names is in the staged segments.
+   *
+   * Where another primary has published meanwhile, and this one has not recorded that, no start takes the
+   * two for equal: then its map tells what differs from the last checkpoint of its own.
    */
-  async judgeDivergence(service: SimService): Promise<void> {
-    const disk = this.#drive.still();
-    const { superblock, layout } = await PrimaryMetadata.load(disk);
+  async judgeDivergence(service: SimService, drive: SimDrive): Promise<void> {
+    const disk = drive.still();
+    const metadata = await PrimaryMetadata.load(disk);
+    const { superblock, layout } = metadata;
+    const isForeign = this.#lastCno > 0 && this.#writers.get(this.#lastCno) !== drive &&
+      metadata.lastFlush?.cno !== this.#lastCno;
+    const isContested = drive === this.#contested;
+    const baseCno = isForeign ? this.#lastOf(drive) : this.#lastCno;
     const { state, uuid } = superblock;
     const isWhole = state !== "active" && state !== "clean";
     const dirty = await readDirtyMap(disk, layout, uuid);
     const staged = await readKeptMap(disk, layout, { uuid, map: "staged" });
     const tags = staged.pages.flatMap(({ staged }) =>
-      staged?.baseCno === this.#lastCno ? [staged] : []
+      staged?.baseCno === baseCno && !isContested ? [staged] : []
     );
     const chain = tags.toSorted((a, b) => a.segmentId - b.segmentId).at(-1);
-    const head = readStamps(await this.#headImage(service), "the replica");
+    const head = readStamps(await this.#imageAt(service, baseCno), "the replica");
     const tail = chain && readStamps(
       await this.#imageOf(stagedStore(service, chain), { cno: 0, what: "what is staged" }),
       "what is staged",
     );
-    const held = this.#drive.stamps();
+    const held = drive.stamps();
     for (let region = 0; region < layout.regionCount; region++) {
       const page = Math.floor(region / REGIONS_PER_PAGE);
       const at = region % REGIONS_PER_PAGE;
       if (testRegion(dirty.pages[page].bits, at)) continue;
       const { staged: tag, bits } = staged.pages[page];
-      const counts = tag?.baseCno === this.#lastCno && (!isWhole || tag.isWhole);
+      // What it had staged the next start gives up, and makes dirty, whatever became of the segments.
+      if (isContested && tag !== null && testRegion(bits, at)) continue;
+      const counts = tag?.baseCno === baseCno && (!isWhole || tag.isWhole);
       const isStaged = counts && testRegion(bits, at);
       if (isStaged) this.stagedRegions++;
       else if (isWhole) continue;
@@ -152,18 +182,22 @@ export class Oracle {
   }
 
   /** Nothing but the guest has changed the primary. */
-  judgePrimary(): void {
-    const held = this.#drive.stamps();
-    const meant = this.#drive.timeline.now();
+  judgePrimary(drive: SimDrive): void {
+    const held = drive.stamps();
+    const meant = drive.timeline.now();
     for (let sector = 0; sector < held.length; sector++) {
       if (held[sector] === meant[sector]) continue;
       violated(`promise 6: sector ${sector} of the primary became ${held[sector]} by itself`);
     }
   }
 
-  #headImage(service: SimService): Promise<Uint8Array> | Uint8Array {
-    if (this.#lastCno > 0) return this.#image(service, this.#lastCno);
-    return new Uint8Array(this.#drive.deviceSizeBytes);
+  /** The last checkpoint that was published from `drive`; 0: none. */
+  #lastOf(drive: SimDrive): number {
+    return Math.max(0, ...[...this.#writers].flatMap(([cno, own]) => own === drive ? [cno] : []));
+  }
+
+  #imageAt(service: SimService, cno: number): Promise<Uint8Array> | Uint8Array {
+    return cno > 0 ? this.#image(service, cno) : new Uint8Array(this.#deviceSizeBytes);
   }
 
   async #judge(service: SimService, cno: number): Promise<void> {
@@ -172,19 +206,25 @@ export class Oracle {
     const image = await this.#image(service, cno);
     const what = `checkpoint ${cno}`;
     const { timeline, process } = segment;
-    const { defects } = this.#drive;
+    const drive = this.#options.driveOf(process);
+    const { defects } = drive;
+    this.#writers.set(cno, drive);
     const { time, lacking } = timeline.check(readStamps(image, what), what, {
       mayLack: (sector) => defects.mayLack(process, sector),
     });
-    if (lacking.length > 0) await this.#judgeLacking(lacking, what);
+    if (lacking.length > 0) await this.#judgeLacking(drive, lacking, what);
     const hash = hashOf(image);
     this.#images.set(cno, hash);
     this.#trace.add("checkpoint", cno, time, hash);
   }
 
   /** What a checkpoint lacks because nobody could read it: the primary's map names it for certain. */
-  async #judgeLacking(sectors: readonly number[], what: string): Promise<void> {
-    const disk = this.#drive.still();
+  async #judgeLacking(
+    drive: SimDrive,
+    sectors: readonly number[],
+    what: string,
+  ): Promise<void> {
+    const disk = drive.still();
     const { superblock: { uuid }, layout } = await PrimaryMetadata.load(disk);
     const { pages } = await readDirtyMap(disk, layout, uuid);
     for (const sector of sectors) {
@@ -208,7 +248,7 @@ export class Oracle {
     store: MemoryStore,
     { cno, what }: { cno: number; what: string },
   ): Promise<Uint8Array> {
-    const image = new Uint8Array(this.#drive.deviceSizeBytes);
+    const image = new Uint8Array(this.#deviceSizeBytes);
     try {
       const reader = await HyperfileReader.open(store, { cno });
       await reader.read(0, image);

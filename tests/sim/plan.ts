@@ -28,6 +28,16 @@ export type Crash = "kill" | "cut" | "lost";
 export type End =
   /** In order, after some time. */
   | { readonly kind: "stop"; readonly afterMs: number }
+  /** In order, after another primary has taken the replica over and has worked for some time. */
+  | {
+    readonly kind: "rival";
+    readonly stopAfterMs: number;
+    readonly rivalMs: number;
+    /** It copies its whole drive where the replica is not what it knows; else it is refused then. */
+    readonly isForced: boolean;
+    /** The rival gives the replica back; else it disappears. */
+    readonly rivalStops: boolean;
+  }
   /** The process or the machine dies at an event, wherever it is: starting, working or stopping. */
   | {
     readonly kind: Crash;
@@ -78,6 +88,7 @@ export interface WorldPlan {
   readonly storeLatencyMs: number;
   readonly storeFailOneIn: number;
   readonly storeGarbageOneIn: number;
+  readonly storeConflictOneIn: number;
   /** One life in so many gets an order of the operator; 0: none. */
   readonly orderOneIn: number;
   /** How long after what came before it an order is given, at most. */
@@ -88,8 +99,22 @@ export interface WorldPlan {
 
 export function drawPlan(random: Prng): WorldPlan {
   const plan = drawAnyPlan(random);
-  const drawn = random.oneIn(4) ? withSlowCopies(plan, random) : plan;
+  const slow = random.oneIn(4) ? withSlowCopies(plan, random) : plan;
+  const drawn = random.oneIn(8) ? withRival(slow, random) : slow;
   return random.oneIn(3) ? { ...drawn, driveTemper: drawTemper(random, drawn) } : drawn;
+}
+
+/** A world in which another primary takes the replica over in one life. */
+function withRival(plan: WorldPlan, random: Prng): WorldPlan {
+  const rival: End = {
+    kind: "rival",
+    stopAfterMs: 100 + random.below(random.oneIn(3) ? 4000 : 600),
+    rivalMs: random.below(2000),
+    isForced: random.oneIn(2),
+    rivalStops: random.oneIn(2),
+  };
+  const ends = plan.ends.toSpliced(random.below(plan.ends.length + 1), 0, rival);
+  return { ...plan, ends, storeGarbageOneIn: 0 };
 }
 
 /** A drive that fails what the daemon does with it, or can't read what it once wrote. */
@@ -97,6 +122,7 @@ function drawTemper(random: Prng, { deviceBlocks, ends }: WorldPlan): DriveTempe
   return {
     metadataFailOneIn: random.pick([0, 0, 30, 150]),
     flushFailOneIn: random.pick([0, 0, 30, 150]),
+    flushLoses: random.oneIn(2),
     readFailOneIn: random.pick([0, 0, 20, 300]),
     defects: random.oneIn(2) ? [] : drawDefects(random, deviceBlocks, ends.length),
   };
@@ -190,6 +216,7 @@ function drawAnyPlan(random: Prng): WorldPlan {
     storeLatencyMs: random.pick([1, 5, 20, 80]),
     storeFailOneIn: random.pick([0, 0, 30, 8]),
     storeGarbageOneIn: random.oneIn(8) ? 100 : 0,
+    storeConflictOneIn: random.pick([0, 0, 0, 50, 8]),
     orderOneIn: random.pick([0, 3]),
     orderWithinMs: 400,
     outages: drawOutages(random),

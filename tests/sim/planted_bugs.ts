@@ -1,11 +1,8 @@
 // Classic bugs. The oracle must find each of them within a few worlds (planted_bugs_test.ts): if it
 // does not, it is the oracle that is broken.
 
-import { INODE_KEY, InodeRecord } from "../../src/format/inode.ts";
-import { viewOf } from "../../src/base/struct.ts";
 import { SECTOR } from "../../src/base/units.ts";
 import type { Disk } from "../../src/primary/disk.ts";
-import type { ObjectStore } from "../../src/replica/object_store.ts";
 import { type Collected, Collector } from "../../src/replicator/collector.ts";
 import { Committer } from "../../src/replicator/committer.ts";
 import type { ReplicatorRoomOptions } from "../../src/replicator/room_options.ts";
@@ -21,9 +18,10 @@ import { UBLK_IO_OP_DISCARD } from "../../src/ublk/uapi.ts";
 import type { Failpoint } from "../../src/base/failpoints.ts";
 import { type End, UNIT_BYTES, type WorldPlan } from "./plan.ts";
 import { Bugs } from "./bugs.ts";
-import { replace, withPut } from "./patch.ts";
+import { replace } from "./patch.ts";
 import { PLANTED_DRIVE_BUGS } from "./planted_drive_bugs.ts";
 import { PLANTED_RESUME_BUGS } from "./planted_resume_bugs.ts";
+import { PLANTED_STORE_BUGS } from "./planted_store_bugs.ts";
 import type { SimDrive } from "./sim_drive.ts";
 import { SimQueue, type SimQueueOptions, type SimRequest } from "./sim_queue.ts";
 
@@ -115,26 +113,6 @@ function crashingAround(plan: WorldPlan, failpoint: Failpoint): WorldPlan {
   return { ...plan, intentGenerationMs: 0, maxAgeMs: 400, ends };
 }
 
-/** Machines are lost between segment and inode, and their processes go on. */
-function losingMachines(plan: WorldPlan): WorldPlan {
-  const ends = plan.ends.map((end, life): End => ({
-    kind: "lost",
-    failpoint: "commit.after-segment",
-    hit: life === 0 ? 1 + plan.depth : 3,
-    eventsLater: 1,
-    stopAfterMs: end.kind === "stop" ? 1000 : end.stopAfterMs,
-  }));
-  // Nothing to copy first, so that what is stored is published; nobody is told before it tries.
-  return {
-    ...plan,
-    claimLookMs: 30_000,
-    preset: false,
-    skipInitialSync: true,
-    storeFailOneIn: 0,
-    ends,
-  };
-}
-
 /** R4: a region that somebody else asked for already is taken for durable. */
 class SecondWriterDoesNotWait extends Bugs {
   override plan(plan: WorldPlan): WorldPlan {
@@ -223,18 +201,6 @@ class CollectThenReset extends Bugs {
   }
 }
 
-class InodeBeforeSegment extends Bugs {
-  override store(store: ObjectStore): ObjectStore {
-    return withPut(store, (key, chunks, options) => {
-      if (!/^\d+$/.test(key)) return store.put(key, chunks, options);
-      // Reported as done while it is still on its way.
-      const bytes = chunks.map((chunk) => chunk.slice());
-      store.put(key, bytes, options).catch(() => undefined);
-      return Promise.resolve({ stored: true, etag: "" });
-    });
-  }
-}
-
 class MetadataNotFlushed extends Bugs {
   override disk(disk: Disk): Disk {
     return { ...disk, flush: () => Promise.resolve() };
@@ -252,38 +218,6 @@ class WrongDirection extends Bugs {
     if (!crashed) return;
     // "Restores" what the replica lacks: here a block of zeros.
     drive.bytes.fill(0, 0, 4096);
-  }
-}
-
-/** R13: the store takes a put of the inode whatever its condition. */
-class ConditionIgnored extends Bugs {
-  override plan(plan: WorldPlan): WorldPlan {
-    return losingMachines(plan);
-  }
-
-  override store(store: ObjectStore): ObjectStore {
-    return withPut(store, (key, chunks, options) => {
-      const plain = key === INODE_KEY ? { ...options, condition: undefined } : options;
-      return store.put(key, chunks, plain);
-    });
-  }
-}
-
-/** R13: a claim that leaves the inode, and with it its etag, as it was. */
-class EarlierWriterNotLockedOut extends Bugs {
-  override store(store: ObjectStore): ObjectStore {
-    return withPut(store, async (key, chunks, options) => {
-      const { condition } = options ?? {};
-      if (key === INODE_KEY && condition !== undefined && "etag" in condition) {
-        const known = await store.get(key, options);
-        const { lastCno } = InodeRecord.offset;
-        const put = viewOf(chunks[0]).getBigUint64(lastCno, true);
-        if (known !== null && viewOf(known.bytes).getBigUint64(lastCno, true) === put) {
-          return { stored: true, etag: condition.etag };
-        }
-      }
-      return await store.put(key, chunks, options);
-    });
   }
 }
 
@@ -352,9 +286,6 @@ export const PLANTED_BUGS: Readonly<Record<string, () => Bugs>> = {
   "border of a region overlooked": () => new BorderOverlooked(),
   "clear before commit": () => new ClearBeforeCommit(),
   "collect, then reset": () => new CollectThenReset(),
-  "inode before segment": () => new InodeBeforeSegment(),
-  "condition ignored": () => new ConditionIgnored(),
-  "earlier writer not locked out": () => new EarlierWriterNotLockedOut(),
   "publish during resync": () => new PublishDuringResync(),
   "history goes on past a full pool": () => new HistoryGoesOn(),
   "resync holds no lock": () => new ResyncHoldsNoLock(),
@@ -363,4 +294,5 @@ export const PLANTED_BUGS: Readonly<Record<string, () => Bugs>> = {
   "wrong direction": () => new WrongDirection(),
   ...PLANTED_RESUME_BUGS,
   ...PLANTED_DRIVE_BUGS,
+  ...PLANTED_STORE_BUGS,
 };

@@ -3,7 +3,9 @@
 import { SECTOR } from "../../src/base/units.ts";
 import type { Disk } from "../../src/primary/disk.ts";
 import { IntentGate } from "../../src/queue/intent_gate.ts";
+import { type Coverage, IntentCleaner } from "../../src/replicator/intent_cleaner.ts";
 import { UnreadableBlocks } from "../../src/replicator/unreadable_blocks.ts";
+import { type SharedViews, WORD } from "../../src/shared/layout.ts";
 import { Bugs } from "./bugs.ts";
 import { type DriveTemper, SOUND_DRIVE } from "./defects.ts";
 import { replace } from "./patch.ts";
@@ -52,6 +54,30 @@ class FlushBelieved extends Bugs {
   }
 }
 
+/** R5: marks go after a flush that succeeds, whatever an earlier one has lost. */
+class LossForgotten extends Bugs {
+  #words: Int32Array | null = null;
+
+  override plan(plan: WorldPlan): WorldPlan {
+    return failing(plan, { flushFailOneIn: 8, flushLoses: true });
+  }
+
+  override memory({ words }: SharedViews): void {
+    this.#words = words;
+  }
+
+  override patch(): () => void {
+    const { step } = IntentCleaner.prototype;
+    const forget = () => this.#words?.fill(0, WORD.failedFlush, WORD.failedFlush + 1);
+    return replace(IntentCleaner.prototype, {
+      step(this: IntentCleaner, coverage: Coverage) {
+        forget();
+        return step.call(this, coverage);
+      },
+    });
+  }
+}
+
 /** R5: the region of a block that nobody could read is taken off the dirty map. */
 class UnreadableForgotten extends Bugs {
   override plan(plan: WorldPlan): WorldPlan {
@@ -72,5 +98,6 @@ class UnreadableForgotten extends Bugs {
 export const PLANTED_DRIVE_BUGS: Readonly<Record<string, () => Bugs>> = {
   "refused page write believed": () => new PageWriteBelieved(),
   "failed flush believed": () => new FlushBelieved(),
+  "loss of a failed flush forgotten": () => new LossForgotten(),
   "unreadable block forgotten": () => new UnreadableForgotten(),
 };

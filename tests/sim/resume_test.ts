@@ -39,6 +39,7 @@ class LongCopy extends Bugs {
       storeLatencyMs: 1,
       storeFailOneIn: 0,
       storeGarbageOneIn: 0,
+      storeConflictOneIn: 0,
       orderOneIn: 0,
       outages: [],
       ends: Array.from({ length: CRASHES }, () => ({

@@ -13,6 +13,7 @@ export interface ShareResult {
   readonly crashes: number;
   readonly staged: number;
   readonly lacking: number;
+  readonly rivals: number;
   /** How often the daemon died at each failpoint. */
   readonly diedAt: Readonly<Record<string, number>>;
   readonly failures: readonly { readonly seed: number; readonly failure: string }[];
@@ -25,6 +26,7 @@ export const NOTHING: ShareResult = {
   crashes: 0,
   staged: 0,
   lacking: 0,
+  rivals: 0,
   diedAt: {},
   failures: [],
 };
@@ -81,6 +83,7 @@ export function added(a: ShareResult, b: ShareResult): ShareResult {
     crashes: a.crashes + b.crashes,
     staged: a.staged + b.staged,
     lacking: a.lacking + b.lacking,
+    rivals: a.rivals + b.rivals,
     diedAt: addedCounts(a.diedAt, b.diedAt),
     failures: [...a.failures, ...b.failures],
   };

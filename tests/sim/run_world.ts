@@ -1,8 +1,9 @@
 // Runs one world and says how it ended: the entry to the simulator.
 
 import { armFailpoints } from "../../src/base/failpoints.ts";
+import type { WorldFigures } from "./figures.ts";
 import { SimFailure, takeViolation } from "./trace.ts";
-import { World, type WorldFigures, type WorldOptions } from "./world.ts";
+import { World, type WorldOptions } from "./world.ts";
 
 export interface WorldResult extends WorldFigures {
   readonly seed: number;

@@ -7,6 +7,7 @@
 
 import { setImmediate } from "node:timers";
 import type { Clock } from "../../src/base/clock.ts";
+import type { Footprint } from "./footprint.ts";
 import type { Timeline } from "./history.ts";
 
 /** Something that can be killed: a daemon, or the world itself, which is not. */
@@ -14,6 +15,8 @@ export class Process {
   readonly name: string;
   readonly pid: number;
   alive = true;
+  /** What it holds; null: nobody counts. */
+  footprint: Footprint | null = null;
   /**
    * Cut off from the drive, as if its machine were lost, with the history as it was then; the store it
    * still reaches.
@@ -81,7 +84,11 @@ export class Scheduler {
       run,
     };
     this.#push(event);
-    return () => event.run = null;
+    process.footprint?.add("waits", 1);
+    return () => {
+      if (event.run !== null) process.footprint?.add("waits", -1);
+      event.run = null;
+    };
   }
 
   clock(process: Process): Clock {
@@ -106,7 +113,10 @@ export class Scheduler {
       }
       this.nowMs = Math.max(this.nowMs, event.atMs);
       this.fired++;
-      event.run();
+      const { run } = event;
+      event.run = null;
+      event.process.footprint?.add("waits", -1);
+      run();
       if (event.settles) await settle();
       const checking = this.afterEvent();
       if (checking !== undefined) await checking;

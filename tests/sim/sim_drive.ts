@@ -29,6 +29,11 @@ interface Change {
   finish?(): void;
 }
 
+/** Somebody who has opened the drive. */
+export interface Opening {
+  heardLosses: number;
+}
+
 interface Io {
   readonly process: Process;
   /** What has not yet taken effect; null for reads and flushes. */
@@ -59,6 +64,9 @@ export class SimDrive {
   /** Bytes of the metadata that a cut leaves, and what came on top of them per sector. */
   readonly #durable: Uint8Array;
   readonly #pending = new Map<number, { effect: number; bytes: Uint8Array }[]>();
+  /** Failed flushes that have lost something, and the metadata that is lost. */
+  #losses = 0;
+  readonly #lostSectors = new Set<number>();
   #effects = 0;
   readonly defects: Defects;
 
@@ -79,6 +87,15 @@ export class SimDrive {
     for (let sector = 0; sector < stamps.length; sector++) {
       this.bytes.set(this.timeline.bytesOf(sector), sector * SECTOR);
     }
+  }
+
+  /** Another drive with what this one holds now, all of it durable. */
+  snapshot(changes: Pick<DriveOptions, "temper" | "failOneIn">): SimDrive {
+    const copy = new SimDrive({ ...this.#options, ...changes });
+    copy.bytes.set(this.bytes);
+    copy.#durable.set(this.bytes);
+    copy.timeline = new Timeline(this.stamps());
+    return copy;
   }
 
   /** No I/O is on its way. */
@@ -133,11 +150,21 @@ export class SimDrive {
     this.#submit(process, change, () => fails ? -EIO : length, done, doneSectors);
   }
 
-  flush(process: Process, done: (res: number) => void): void {
+  /** As somebody opens the drive: of each loss that comes every opening hears once, as Linux has it. */
+  open(): Opening {
+    return { heardLosses: this.#losses };
+  }
+
+  flush(process: Process, opening: Opening, done: (res: number) => void): void {
     // Only what had taken effect when the flush was sent is sure to be covered by it.
     const sent = ++this.#effects;
     this.#submit(process, null, () => {
-      if (this.defects.flushFails()) return -EIO;
+      const fails = this.defects.flushFails();
+      if (fails && this.defects.flushLoses) this.#lose();
+      if (fails || opening.heardLosses < this.#losses) {
+        opening.heardLosses = this.#losses;
+        return -EIO;
+      }
       this.#flushed(sent);
       return 0;
     }, done);
@@ -184,7 +211,7 @@ export class SimDrive {
   }
 
   /** The drive as `process` opens it for its metadata. */
-  disk(process: Process): Disk {
+  disk(process: Process, opening = this.open()): Disk {
     return {
       name: "sim-drive",
       sizeBytes: this.sizeBytes,
@@ -198,7 +225,7 @@ export class SimDrive {
           const source = bytes.slice();
           this.writeMetadata({ process, offset, source, durable: false }, done);
         }),
-      flush: () => settled("flush", (done) => this.flush(process, done)),
+      flush: () => settled("flush", (done) => this.flush(process, opening, done)),
     };
   }
 
@@ -226,6 +253,20 @@ export class SimDrive {
       this.#inFlight.delete(io);
       if (io.change !== null) this.#tear(io.change);
     }
+  }
+
+  /** Nobody uses the drive: its cache forgets what failed flushes have lost. */
+  forgetLost(): void {
+    for (const sector of this.#lostSectors) {
+      if (this.#pending.has(sector)) continue;
+      const at = sector * SECTOR;
+      this.bytes.set(this.#durable.subarray(at, at + SECTOR), at);
+    }
+    this.#lostSectors.clear();
+    const left = this.timeline.withoutLost();
+    if (left === null) return;
+    this.#options.trace.add("lost by a flush");
+    this.preset(left);
   }
 
   /** The power goes: unflushed sectors survive as `random` will have it. A new timeline begins. */
@@ -295,6 +336,13 @@ export class SimDrive {
     for (let k = 0; k < change.sectors; k++) {
       if (fate === 1 || random.oneIn(2)) change.apply(change.startSector + k);
     }
+  }
+
+  #lose(): void {
+    this.#losses++;
+    this.timeline.lose();
+    for (const sector of this.#pending.keys()) this.#lostSectors.add(sector);
+    this.#pending.clear();
   }
 
   #flushed(before: number): void {

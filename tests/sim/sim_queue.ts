@@ -11,7 +11,7 @@ import { assert } from "../support/assert.ts";
 import { type TagRequest, TagTable } from "../support/tag_table.ts";
 import type { SimOp } from "./history.ts";
 import { CrashHere, type Process } from "./scheduler.ts";
-import type { SimDrive } from "./sim_drive.ts";
+import type { Opening, SimDrive } from "./sim_drive.ts";
 
 export interface SimRequest extends TagRequest {
   /** Null for requests that change nothing. */
@@ -26,6 +26,8 @@ export interface SimQueueOptions {
   readonly views: SharedViews;
   readonly drive: SimDrive;
   readonly process: Process;
+  /** The queues use the drive as the target has opened it. */
+  readonly opening: Opening;
   /** The process has run into an armed failpoint. */
   crash(): void;
 }
@@ -98,8 +100,8 @@ export class SimQueue extends TagTable<SimRequest> implements RequestQueue {
   }
 
   flushPrimary(tag: number, stage: number): void {
-    const { drive, process } = this.#options;
-    drive.flush(process, this.#completion(tag, stage));
+    const { drive, process, opening } = this.#options;
+    drive.flush(process, opening, this.#completion(tag, stage));
   }
 
   zeroPrimary(tag: number, stage: number): void {

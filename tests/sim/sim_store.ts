@@ -17,21 +17,13 @@ import type {
   RequestOptions,
   StorePutOptions,
 } from "../../src/replica/object_store.ts";
-import { ChunkReader, totalBytes } from "../../src/replica/gather.ts";
+import { totalBytes } from "../../src/replica/gather.ts";
 import { closedError, storeUnavailable } from "../../src/replica/store_error.ts";
 import type { Prng } from "../support/prng.ts";
 import type { Timeline } from "./history.ts";
 import { Process, type Scheduler } from "./scheduler.ts";
+import { etagOf, gather, infoOf, nameOf, type SimObject } from "./sim_object.ts";
 import type { Trace } from "./trace.ts";
-
-export interface SimObject {
-  readonly bytes: Uint8Array;
-  readonly etag: string;
-  readonly modifiedMs: number;
-  /** Who sent it, and what was the history when it did. */
-  readonly process: Process;
-  readonly timeline: Timeline;
-}
 
 /** Nobody can reach the store from `fromMs` to `untilMs`; `hangs`: and nobody is told. */
 export interface Outage {
@@ -49,6 +41,8 @@ export interface SimServiceOptions {
   readonly failOneIn: number;
   /** One request in so many is answered with nonsense, which no waiting heals; 0: none. */
   readonly garbageOneIn: number;
+  /** One put under a condition in so many is refused although that holds: before or after its effect; 0: none. */
+  readonly conflictOneIn: number;
   readonly outages: readonly Outage[];
   /** The history that a request of `process`, sent now, belongs to. */
   timeline(process: Process): Timeline;
@@ -59,7 +53,20 @@ export interface SimServiceOptions {
 /** After this long without an answer a client gives a request up. */
 const TIMEOUT_MS = 10_000;
 
-type Fault = "none" | "refused" | "lost-before" | "lost-after" | "forbidden" | "garbage" | "hang";
+type Fault =
+  | "none"
+  | "refused"
+  | "lost-before"
+  | "lost-after"
+  | "forbidden"
+  | "garbage"
+  | "hang"
+  /** 409, as of stores that are about to carry out another request for the key; nothing is done. */
+  | "conflict"
+  /** 412, as to the second one of two tries of which somebody on the way has made one: it is done. */
+  | "done-twice";
+/** Faults of requests that take effect. */
+const EFFECTIVE: readonly Fault[] = ["none", "lost-after", "done-twice"];
 /** What a dead process sent arrives at most so much later. */
 export const LATE_MS = 5_000;
 
@@ -67,7 +74,11 @@ interface Request<T> {
   readonly verb: string;
   readonly key: string;
   readonly signal: AbortSignal | undefined;
+  /** Of its body. */
+  readonly bytes?: number;
   effect(): T;
+  /** The answer to a put whose condition does not hold; absent where there is none. */
+  readonly refusal?: T;
   /** The process dies or gives the request up: its memory will be somebody else's. */
   detach?(): void;
 }
@@ -81,6 +92,8 @@ export class SimService {
   faulty = false;
   /** Answers that were nonsense. */
   garbled = 0;
+  /** Puts that were refused although their condition held. */
+  conflicts = 0;
   /** Requests that clients have sent, whatever became of them. */
   requests = 0;
 
@@ -92,8 +105,8 @@ export class SimService {
     return new SimClient(this, process);
   }
 
-  fault(): Fault {
-    const { scheduler, random, outages, failOneIn, garbageOneIn } = this.options;
+  fault(isConditional: boolean): Fault {
+    const { scheduler, random, outages, failOneIn, garbageOneIn, conflictOneIn } = this.options;
     if (!this.faulty) return "none";
     const now = scheduler.nowMs;
     const outage = outages.find(({ fromMs, untilMs }) => fromMs <= now && now < untilMs);
@@ -101,6 +114,10 @@ export class SimService {
     if (garbageOneIn > 0 && random.oneIn(garbageOneIn)) {
       this.garbled++;
       return "garbage";
+    }
+    if (isConditional && conflictOneIn > 0 && random.oneIn(conflictOneIn)) {
+      this.conflicts++;
+      return random.oneIn(2) ? "conflict" : "done-twice";
     }
     if (failOneIn === 0 || !random.oneIn(failOneIn)) return "none";
     const kinds: Fault[] = ["refused", "lost-before", "lost-after", "lost-after", "forbidden"];
@@ -169,7 +186,9 @@ class SimClient implements ObjectStore {
       verb: "put",
       key,
       signal,
+      bytes: totalBytes(chunks),
       detach: () => body ??= gather(chunks),
+      refusal: condition && { stored: false },
       effect: (): PutResult => {
         const old = objects.get(key);
         if (condition !== undefined) {
@@ -259,10 +278,11 @@ class Flight<T> {
   start(): Promise<T> {
     const { scheduler, random, trace } = this.#service.options;
     const { verb, key, signal } = this.#request;
-    const fault = this.#service.fault();
+    const fault = this.#service.fault(this.#request.refusal !== undefined);
     this.#service.requests++;
     trace.add("request", verb, nameOf(key), fault);
     signal?.addEventListener("abort", this.#onAbort);
+    this.#hold(1);
     const there = this.#service.latencyMs();
     if (fault === "hang") {
       // What nobody answers may have arrived all the same, even after the client has given it up.
@@ -271,18 +291,22 @@ class Flight<T> {
       scheduler.after(TIMEOUT_MS, this.#process, () => this.#fail("Timeout", "unknown"));
       return this.#answer.promise;
     }
-    this.#process.onDeath(() => this.#orphaned(fault === "none" || fault === "lost-after"));
+    this.#process.onDeath(() => this.#orphaned(EFFECTIVE.includes(fault)));
     scheduler.after(there, this.#process, () => this.#atStore(fault));
     return this.#answer.promise;
   }
 
   #atStore(fault: Fault): void {
     const { scheduler } = this.#service.options;
-    const value = fault === "none" || fault === "lost-after" ? this.#arrive() : null;
+    const value = EFFECTIVE.includes(fault) ? this.#arrive() : null;
     scheduler.after(this.#service.latencyMs() / 2, this.#process, () => {
       switch (fault) {
         case "none":
           this.#settle(() => this.#answer.resolve(value as T));
+          return;
+        case "conflict":
+        case "done-twice":
+          this.#settle(() => this.#answer.resolve(this.#request.refusal as T));
           return;
         case "refused":
           this.#fail("SlowDown", "none", 503);
@@ -297,6 +321,12 @@ class Flight<T> {
           this.#fail("ECONNRESET", "unknown");
       }
     });
+  }
+
+  #hold(count: 1 | -1): void {
+    const { footprint } = this.#process;
+    footprint?.add("requests", count);
+    footprint?.add("bodyBytes", count * (this.#request.bytes ?? 0));
   }
 
   #arrive(): T {
@@ -331,35 +361,8 @@ class Flight<T> {
   #settle(settle: () => void): void {
     if (this.#answered) return;
     this.#answered = true;
+    this.#hold(-1);
     this.#request.signal?.removeEventListener("abort", this.#onAbort);
     settle();
   }
-}
-
-/** Keys with chance in them look alike in a trace. */
-function nameOf(key: string): string {
-  return key.startsWith("probe-") ? "probe" : key;
-}
-
-function infoOf(key: string, object: SimObject): ObjectInfo {
-  return { key, size: object.bytes.length, etag: object.etag, modifiedMs: object.modifiedMs };
-}
-
-function gather(chunks: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(totalBytes(chunks));
-  new ChunkReader(chunks).read(bytes);
-  return bytes;
-}
-
-/** Made of the content, as S3's are: the same bytes put again have the same etag. */
-function etagOf(bytes: Uint8Array): string {
-  let a = 0x811c9dc5 ^ bytes.length;
-  let b = 0x9e3779b9;
-  const words = new Int32Array(bytes.buffer, 0, bytes.length >> 2);
-  for (let i = 0; i < words.length; i++) {
-    a = Math.imul(a ^ words[i], 0x01000193);
-    b = Math.imul(b, 0x85ebca6b) + words[i] | 0;
-  }
-  for (let i = words.length * 4; i < bytes.length; i++) a = Math.imul(a ^ bytes[i], 0x01000193);
-  return `"${(a >>> 0).toString(16)}-${(b >>> 0).toString(16)}"`;
 }

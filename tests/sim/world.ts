@@ -2,20 +2,24 @@
 // orderly stop, a killed process or a power cut. At the end everything heals, the daemon runs once more,
 // and primary and replica must be equal.
 
-import { armFailpoints, type Failpoint } from "../../src/base/failpoints.ts";
-import { ReplicaError } from "../../src/base/errors.ts";
 import { SECTOR } from "../../src/base/units.ts";
 import { Prng } from "../support/prng.ts";
 import { Bugs } from "./bugs.ts";
 import { Arena, SimDaemon } from "./daemon.ts";
+import { Conditions } from "./conditions.ts";
 import { deviceConfig, targetConfig } from "./device.ts";
+import { Excuses } from "./excuses.ts";
+import { Footprint } from "./footprint.ts";
+import type { WorldFigures } from "./figures.ts";
 import { formatDrive, SIM_UUID } from "./format_drive.ts";
 import { Guest } from "./guest.ts";
 import { Oracle } from "./oracle.ts";
 import { type Crash, drawPlan, type End, ORDERS, UNIT_BYTES, type WorldPlan } from "./plan.ts";
-import { CrashHere, Process, Scheduler, settle } from "./scheduler.ts";
+import { Rival } from "./rival.ts";
+import { Process, Scheduler, settle } from "./scheduler.ts";
 import { SimDrive } from "./sim_drive.ts";
 import { LATE_MS, SimService } from "./sim_store.ts";
+import { Trap } from "./trap.ts";
 import { takeViolation, Trace, violated } from "./trace.ts";
 
 /** Metadata of the primary: maps, flush log and superblocks of a small device. */
@@ -23,20 +27,6 @@ const METADATA_BYTES = 32 * 4096;
 /** No world has more events: it would be one that never ends. */
 const WORLD_EVENTS = 400_000;
 const START_TRIES = 20;
-
-/** What a world was like, for those who count. */
-export interface WorldFigures {
-  readonly digest: string;
-  readonly events: number;
-  readonly checkpoints: number;
-  readonly crashes: number;
-  /** Regions that crashes left staged. */
-  readonly staged: number;
-  /** Sectors that checkpoints lacked because the drive could not read them. */
-  readonly lacking: number;
-  /** The failpoints at which the daemon died. */
-  readonly diedAt: readonly Failpoint[];
-}
 
 export interface WorldOptions {
   readonly bugs?: Bugs;
@@ -58,31 +48,29 @@ export class World {
   readonly #bugs: Bugs;
   /** The world itself, and the guest: they never die. */
   readonly #outside = new Process("world");
-  readonly #waiting: { until: () => boolean; resolve: () => void }[] = [];
+  readonly #conditions = new Conditions();
   #daemon: SimDaemon | null = null;
   #process = this.#outside;
-  /** How the daemon is to die once the present event is over. */
-  #dying: Crash | null = null;
   #crashed = Promise.withResolvers<"crashed">();
-  #trap: () => Crash | null = () => null;
+  readonly #trap: Trap;
   #crashes = 0;
-  readonly #diedAt: Failpoint[] = [];
   #lastPid = 1;
   /** Daemons that lost guest and drive and go on. */
   #ghosts: { readonly process: Process; readonly daemon: SimDaemon }[] = [];
+  readonly #rivalDrives = new Map<Process, SimDrive>();
+  /** In the present life another primary has come for the replica. */
+  #isContested = false;
+  /** The replica was taken: until the next start succeeds the operator takes it back by force. */
+  #isTaken = false;
   #broken: Error | null = null;
-  /** Failures that the drive had reported before the present daemon started. */
-  #reportedBefore = 0;
+  readonly #excuses: Excuses;
 
   constructor(seed: number, { bugs = new Bugs(), arena = new Arena(), print }: WorldOptions) {
     this.#random = new Prng(seed);
     this.#plan = bugs.plan(drawPlan(this.#random));
-    const { scheduler, trace, random } = {
-      scheduler: this.#scheduler,
-      trace: this.#trace = new Trace(() => this.#scheduler.nowMs, print ?? null),
-      random: this.#random,
-    };
-    const plan = this.#plan;
+    this.#trace = new Trace(() => this.#scheduler.nowMs, print ?? null);
+    const [scheduler, trace] = [this.#scheduler, this.#trace];
+    const [random, plan] = [this.#random, this.#plan];
     const deviceSizeBytes = plan.deviceBlocks * UNIT_BYTES;
     this.#bugs = bugs;
     this.#arena = arena;
@@ -96,7 +84,8 @@ export class World {
       failOneIn: plan.driveFailOneIn,
       temper: plan.driveTemper,
     });
-    this.#oracle = new Oracle(this.#drive, trace);
+    const driveOf = (process: Process) => this.#rivalDrives.get(process) ?? this.#drive;
+    this.#oracle = new Oracle({ deviceSizeBytes, trace, driveOf });
     this.#service = new SimService({
       scheduler,
       random,
@@ -104,17 +93,15 @@ export class World {
       latencyMs: plan.storeLatencyMs,
       failOneIn: plan.storeFailOneIn,
       garbageOneIn: plan.storeGarbageOneIn,
+      conflictOneIn: plan.storeConflictOneIn,
       outages: plan.outages,
-      timeline: (process) => process.past ?? this.#drive.timeline,
+      timeline: (process) => process.past ?? driveOf(process).timeline,
       onPut: (key, object) => this.#oracle.onPut(key, object),
     });
-    const sectors = deviceSizeBytes / SECTOR;
-    const { habits } = plan;
-    this.#guest = new Guest(
-      { scheduler, random, trace, drive: this.#drive, habits },
-      this.#outside,
-      sectors,
-    );
+    this.#excuses = new Excuses(this.#drive, this.#service);
+    this.#trap = new Trap(scheduler, trace);
+    const guest = { scheduler, random, trace, drive: this.#drive, habits: plan.habits };
+    this.#guest = new Guest(guest, this.#outside, deviceSizeBytes / SECTOR);
     trace.note(JSON.stringify(plan));
   }
 
@@ -126,7 +113,8 @@ export class World {
       crashes: this.#crashes,
       staged: this.#oracle.stagedRegions,
       lacking: this.#oracle.lackingSectors,
-      diedAt: this.#diedAt,
+      rivals: this.#rivalDrives.size,
+      diedAt: this.#trap.diedAt,
     };
   }
 
@@ -171,17 +159,11 @@ export class World {
   }
 
   async #format(): Promise<void> {
-    const { deviceBlocks, regionBytes, preset } = this.#plan;
-    if (preset) {
-      const stamps = new Int32Array(deviceBlocks * UNIT_BYTES / SECTOR);
-      this.#drive.preset(stamps.map((_, sector) => this.#random.oneIn(2) ? sector + 1 : 0));
-    }
     await formatDrive({
+      ...this.#parts(),
       drive: this.#drive,
-      service: this.#service,
       process: this.#outside,
       clock: this.#scheduler.clock(this.#outside),
-      regionBytes,
     });
     this.#trace.add("formatted");
   }
@@ -190,16 +172,19 @@ export class World {
   async #life(end: End, sound: boolean): Promise<void> {
     this.#trace.add("life", end.kind);
     this.#trace.note(JSON.stringify(end));
-    this.#setTrap(end);
+    this.#crashed = Promise.withResolvers();
+    this.#trap.set(end);
+    this.#isContested = false;
     this.#drive.defects.life++;
     const daemon = await this.#start(sound);
     if (daemon === null) return;
-    this.#oracle.attached(this.#process.pid);
+    this.#oracle.attached(this.#process);
     this.#guest.work(daemon.queues);
     const { orderOneIn } = this.#plan;
     if (!sound && orderOneIn > 0 && this.#random.oneIn(orderOneIn)) this.#orderAround(daemon);
     const workMs = end.kind === "stop" ? end.afterMs : end.stopAfterMs;
     if (await this.#orCrash(this.#sleep(workMs)) === "crashed") return;
+    if (end.kind === "rival") await this.#contest(end);
     this.#trace.add("stopping");
     this.#guest.pause();
     daemon.stopping();
@@ -207,12 +192,41 @@ export class World {
     const finished = daemon.finish().then(() => "finished" as const, failureOf);
     const outcome = await this.#orCrash(finished);
     if (outcome === "crashed") return;
-    this.#trapNothing();
-    if (outcome === "finished") await this.#oracle.judgeEqual(this.#service, "after a clean stop");
-    else if (sound || !this.#isExcused(outcome)) violated(`a stop failed: ${outcome}`);
+    this.#trap.clear();
+    const isClean = outcome === "finished";
+    const isExcused = !sound && this.#excuses.has(outcome);
+    if (!isClean && !isExcused) violated(`a stop failed: ${outcome}`);
     this.#trace.add("stopped");
     this.#end(this.#process);
-    if (outcome !== "finished") await this.#oracle.judgeDivergence(this.#service);
+    if (!isClean) await this.#judgeDivergence();
+    else await this.#oracle.judgeEqual(this.#service, this.#drive, "after a clean stop");
+  }
+
+  /** Another primary takes the replica over; ours serves its guest locally, and its map stays true. */
+  async #contest(
+    { rivalMs, rivalStops, isForced }: Extract<End, { kind: "rival" }>,
+  ): Promise<void> {
+    this.#isContested = this.#isTaken = true;
+    this.#oracle.contested(this.#drive);
+    const rival = new Rival({
+      ...this.#parts(),
+      oracle: this.#oracle,
+      drive: this.#drive,
+      pid: ++this.#lastPid,
+      before: this.#rivalDrives.size,
+      outside: this.#outside,
+      isForced,
+    });
+    this.#rivalDrives.set(rival.process, rival.drive);
+    this.#ghosts.push(rival);
+    if (!await rival.start()) return;
+    // However little there is to publish: it looks at the claim now and then.
+    await this.#until(() => this.#daemon?.state === "detached");
+    await this.#sleep(rivalMs);
+    if (!rivalStops) return rival.end();
+    rival.pause();
+    await this.#until(() => !rival.busy);
+    await rival.stop();
   }
 
   /** The operator interferes, once or twice. */
@@ -231,17 +245,21 @@ export class World {
   async #start(sound: boolean): Promise<SimDaemon | null> {
     for (let tries = 1;; tries++) {
       const process = this.#process = new Process("daemon", ++this.#lastPid);
-      this.#reportedBefore = this.#drive.defects.reported;
+      this.#excuses.begin();
+      process.footprint = new Footprint(this.#plan);
       const daemon = this.#daemon = this.#newDaemon(process);
       this.#bugs.starts(this.#drive, this.#crashes > 0);
       const started = daemon.start().then(() => "started" as const, failureOf);
       const outcome = await this.#orCrash(started);
       if (outcome === "crashed") return null;
-      this.#oracle.judgePrimary();
-      if (outcome === "started") return daemon;
+      this.#oracle.judgePrimary(this.#drive);
+      if (outcome === "started") {
+        this.#isTaken = false;
+        return daemon;
+      }
       this.#trace.add("start failed");
       this.#trace.note(outcome.message);
-      if (sound || !this.#isExcused(outcome) || tries === START_TRIES) {
+      if (sound || !this.#excuses.has(outcome) || tries === START_TRIES) {
         violated(
           `a start failed: ${outcome.message} ${outcome.stack}`,
         );
@@ -254,60 +272,38 @@ export class World {
 
   #newDaemon(process: Process): SimDaemon {
     return new SimDaemon({
+      ...this.#parts(),
+      drive: this.#drive,
+      process,
+      config: deviceConfig(this.#plan),
+      target: {
+        ...targetConfig(this.#plan, SIM_UUID),
+        takeOver: this.#isTaken,
+        force: this.#isTaken,
+      },
+      arena: this.#arena,
+      bugs: this.#bugs,
+      crash: () => this.#trap.springNow(),
+    });
+  }
+
+  /** What all daemons of the world share. */
+  #parts() {
+    return {
       plan: this.#plan,
       scheduler: this.#scheduler,
       random: this.#random,
       trace: this.#trace,
-      drive: this.#drive,
       service: this.#service,
-      process,
-      config: deviceConfig(this.#plan),
-      target: targetConfig(this.#plan, SIM_UUID),
-      arena: this.#arena,
-      bugs: this.#bugs,
-      crash: () => this.#dying ??= this.#trap() ?? "kill",
-    });
+    };
   }
 
   // ---- crashes ----
 
-  #setTrap(end: End): void {
-    this.#crashed = Promise.withResolvers();
-    this.#trapNothing();
-    if (end.kind === "stop") return;
-    const { kind } = end;
-    if ("atEvent" in end) {
-      const at = this.#scheduler.fired + end.atEvent;
-      this.#trap = () => this.#scheduler.fired >= at ? kind : null;
-      return;
-    }
-    let hits = 0;
-    this.#trap = () => null;
-    armFailpoints((name) => {
-      if (name !== end.failpoint || ++hits !== end.hit) return;
-      this.#trace.add("failpoint", name, hits);
-      this.#diedAt.push(name);
-      if (end.eventsLater > 0) {
-        const at = this.#scheduler.fired + end.eventsLater;
-        this.#trap = () => this.#scheduler.fired >= at ? kind : null;
-        return;
-      }
-      this.#dying = kind;
-      if (name.startsWith("queue.")) throw new CrashHere();
-      return new Promise<void>(() => {});
-    });
-  }
-
-  #trapNothing(): void {
-    this.#trap = () => null;
-    armFailpoints(null);
-  }
-
   #die(how: Crash): void {
     this.#trace.add(`crash: ${how}`);
     this.#crashes++;
-    this.#dying = null;
-    this.#trapNothing();
+    this.#trap.clear();
     this.#guest.pause();
     const process = this.#process;
     if (how === "lost") {
@@ -324,6 +320,7 @@ export class World {
   #end(process: Process): void {
     process.kill();
     this.#drive.abandon(process);
+    this.#drive.forgetLost();
   }
 
   /** The process goes on for some time, with its own memory. */
@@ -338,13 +335,6 @@ export class World {
     this.#scheduler.after(this.#random.below(20_000), process, () => process.kill());
   }
 
-  /** Whether the world is to blame for a failed start or stop. */
-  #isExcused(error: unknown): boolean {
-    if (!(error instanceof ReplicaError)) return false;
-    if (error.kind === "kernel") return this.#drive.defects.reported > this.#reportedBefore;
-    return error.kind === "unavailable" || this.#service.garbled > 0;
-  }
-
   #afterEvent(): Promise<void> | void {
     this.#daemon?.listen();
     for (const { daemon } of this.#ghosts) daemon.listen();
@@ -352,29 +342,29 @@ export class World {
     if (failure !== null) throw failure;
     if (this.#broken !== null) throw this.#broken;
     const state = this.#daemon?.state;
-    if (state === "failed" || state === "detached" && this.#service.garbled === 0) {
+    const mayDetach = this.#isContested || this.#service.garbled > 0;
+    if (state === "failed" || state === "detached" && !mayDetach) {
       violated(`replication ended: ${this.#daemon?.lastError}`);
     }
-    let moved = false;
-    const dying = this.#dying ?? this.#trap();
+    const dying = this.#trap.sprung;
     if (dying !== null && this.#process.alive && this.#process !== this.#outside) {
       this.#die(dying);
       return this.#judgeCrash();
     }
-    for (let i = this.#waiting.length - 1; i >= 0; i--) {
-      if (!this.#waiting[i].until()) continue;
-      this.#waiting.splice(i, 1)[0].resolve();
-      moved = true;
-    }
+    const moved = this.#conditions.look();
     if (this.#oracle.pending) return this.#oracle.judge(this.#service).then(settle);
     if (moved) return settle();
   }
 
   async #judgeCrash(): Promise<void> {
     await this.#oracle.judge(this.#service);
-    await this.#oracle.judgeDivergence(this.#service);
+    await this.#judgeDivergence();
     this.#crashed.resolve("crashed");
     await settle();
+  }
+
+  #judgeDivergence(): Promise<void> {
+    return this.#oracle.judgeDivergence(this.#service, this.#drive);
   }
 
   // ---- waiting ----
@@ -387,8 +377,8 @@ export class World {
     return this.#scheduler.clock(this.#outside).sleep(ms);
   }
 
-  #until(until: () => boolean): Promise<void> {
-    return new Promise((resolve) => this.#waiting.push({ until, resolve }));
+  #until(holds: () => boolean): Promise<void> {
+    return this.#conditions.until(holds);
   }
 }
 

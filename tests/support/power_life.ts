@@ -103,6 +103,10 @@ export class PowerLife {
       await life.#makeFileSystems();
       for (const during of options.cuts) report(`${options.fs}: ${await life.#cut(during)}`);
       report(`${options.fs}: ${await life.#end()}`);
+    } catch (error) {
+      // At once: a long run tells its errors at its end, and may not get there.
+      report(`${options.fs}: ${error}`);
+      throw error;
     } finally {
       await Deno.remove(directory, { recursive: true });
     }

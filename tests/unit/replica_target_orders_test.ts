@@ -7,6 +7,7 @@ import { armFailpoints } from "../../src/base/failpoints.ts";
 import { BlockDevice } from "../../src/primary/block_device.ts";
 import { PrimaryMetadata } from "../../src/primary/metadata.ts";
 import { REPLICATOR_COUNTER, replicatorCounters } from "../../src/shared/counters.ts";
+import { noteFailedFlush } from "../../src/shared/failed_flush.ts";
 import { IntentMap } from "../../src/shared/intent_map.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { ReplicaError } from "../../src/base/errors.ts";
@@ -209,7 +210,7 @@ Deno.test("a device that never served does not wait for the copy that it began",
   assertEquals(await started.primaryState(), "clean", "with everything on the replica it is");
 });
 
-Deno.test("a stop is not clean while blocks of the primary can't be read, or a queue left writes", async () => {
+Deno.test("a stop is not clean while blocks can't be read, a queue left writes, or a flush failed", async () => {
   await using started = new Started();
   await started.start();
   await started.logging();
@@ -223,6 +224,9 @@ Deno.test("a stop is not clean while blocks of the primary can't be read, or a q
   await assertRejects(drain, ReplicaError, "a queue that broke left writes unfinished");
   map.leave(0, parity);
   await assertRejects(drain, ReplicaError, "3 of its blocks could not be read");
+  views.counters[column] = 0;
+  noteFailedFlush(views.words);
+  await assertRejects(drain, ReplicaError, "a flush of it failed");
   await started.close();
   assertEquals(await started.primaryState(), "active");
   await started.startAgain();

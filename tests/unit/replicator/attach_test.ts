@@ -47,6 +47,19 @@ Deno.test("our own orphan is adopted or given up, whatever cut the start", async
   });
 });
 
+Deno.test("an orphan of the drive that this one is an older copy of is given up", async () => {
+  const place = await formatted();
+  const { writer } = await live(place, 2, "active");
+  const snapshot = { ...place, disk: new FailingDisk(SIZE, place.disk.pages()) };
+  place.store.hook = ({ verb, key }) => verb === "put" && key === "inode" ? "lost" : undefined;
+  await writer.commit(batchOf([[0, filled(8)], [1, filled(9)]]), AT).catch(() => undefined);
+  place.store.hook = () => undefined;
+  // Of a crash every block of the orphan is marked; the snapshot was taken before block 1 was.
+  const marked = { has: (block: number) => block !== 1 };
+  const { startup, writer: left } = await attach(snapshot, { marked });
+  assertEquals([startup.action, left.orphans.adopted, left.lastCno], ["forward-part", null, 2]);
+});
+
 /** A primary with checkpoint 2, and a copy of it whose daemon has gone on to 3 and still runs. */
 async function leftBehind(): Promise<Place> {
   const place = await formatted();

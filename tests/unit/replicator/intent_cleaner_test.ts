@@ -5,6 +5,7 @@ import { ReplicaError } from "../../../src/base/errors.ts";
 import { REGIONS_PER_PAGE } from "../../../src/format/region_map.ts";
 import { PAGE_BYTES } from "../../../src/format/sealed_page.ts";
 import { IntentCleaner } from "../../../src/replicator/intent_cleaner.ts";
+import { noteFailedFlush } from "../../../src/shared/failed_flush.ts";
 import type { BlockRun } from "../../../src/replicator/zero_runs.ts";
 import { StaleMap } from "../../../src/shared/stale_map.ts";
 
@@ -104,6 +105,17 @@ Deno.test("IntentCleaner clears nothing any more after a flush that failed", asy
   assertEquals([await steps(3), map.dirtyCount()], [["flush"], 1]);
   disk.failing = "";
   assertEquals([await steps(5), map.dirtyCount(), troubles], [[], 1, ["Cannot flush"]]);
+});
+
+Deno.test("IntentCleaner clears nothing any more after a flush that failed elsewhere", async () => {
+  const { gate, map, views, pool, steps, change, troubles } = newCleaner();
+  change(0, 5);
+  gate.leave(0);
+  pool.release(1);
+  // A guest's, say: the cleaner's own flushes succeed afterwards, as if nothing were lost.
+  noteFailedFlush(views.words);
+  assertEquals([await steps(3), map.dirtyCount()], [["flush"], 1]);
+  assertEquals([await steps(5), map.dirtyCount(), troubles.length], [[], 1, 1]);
 });
 
 Deno.test("IntentCleaner leaves a region with a block that can't be read for as long as it is so", async () => {
