@@ -12,7 +12,7 @@ import { invariant } from "../src/base/assert.ts";
 import { usageError } from "../src/base/errors.ts";
 
 /** Size that O_DIRECT buffers and mmap offsets are aligned to. */
-export const PAGE_BYTES = 4096;
+export const MEMORY_PAGE_BYTES = 4096;
 
 const reachable = new Set<object>();
 
@@ -37,11 +37,11 @@ export class SharedArea {
   /** Allocates zeroed memory; pages are taken from the system when first touched. */
   static allocate(sizeBytes: number): SharedArea {
     invariant(Number.isSafeInteger(sizeBytes) && sizeBytes > 0, `${sizeBytes} is an area's size`);
-    const buffer = new SharedArrayBuffer(sizeBytes + PAGE_BYTES);
+    const buffer = new SharedArrayBuffer(sizeBytes + MEMORY_PAGE_BYTES);
     const base = addressOf(new Uint8Array(buffer));
-    const skip = Number(-base & BigInt(PAGE_BYTES - 1));
+    const skip = Number(-base & BigInt(MEMORY_PAGE_BYTES - 1));
     const area = new SharedArea(new Uint8Array(buffer, skip, sizeBytes), base + BigInt(skip));
-    if (sizeBytes % PAGE_BYTES === 0) keepSmallPages(area.bytes);
+    if (sizeBytes % MEMORY_PAGE_BYTES === 0) keepSmallPages(area.bytes);
     return area;
   }
 

@@ -11,6 +11,7 @@ import {
 } from "./config.ts";
 import type { CountersReport, ModeReport, StatsReport, StatusReport } from "./control/protocol.ts";
 import { RateMeter } from "./control/rate_meter.ts";
+import { reportRegularly } from "./control/regular_progress.ts";
 import { hasNoReplica } from "./control/state_refusals.ts";
 import type { DeviceParameters, DeviceProgress, RunningDevice } from "./control/running_device.ts";
 import { UblkDevice } from "./device.ts";
@@ -63,8 +64,8 @@ class BareDevice implements RunningDevice {
   }
 
   async stop(onProgress?: (progress: DeviceProgress) => void): Promise<void> {
-    onProgress?.({ stage: "stopping the device" });
-    await this.#device.stop();
+    const report = () => onProgress?.({ stage: "stopping the device" });
+    await reportRegularly(report, () => this.#device.stop());
   }
 
   status(): StatusReport {

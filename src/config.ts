@@ -1,8 +1,10 @@
-// The configuration of one device: parsed and checked here once, frozen, then passed everywhere as it
-// is - to the workers (structured clone), into the state file (JSON) - so there is no second copy of
-// the same settings anywhere. Rules that need a look at a disk are checked by who opens the disk.
+// The configuration of one device: checked here once and frozen, then passed on as it is - as JSON to
+// the daemon's process and into its state file. What a room needs of it is picked where the room is
+// made (room_of_target.ts, kernel_device.ts). Rules that need a look at a disk are checked by who opens
+// the disk.
 
 import { usageError } from "./base/errors.ts";
+import { checkRange } from "./base/range.ts";
 import { formatSize, GiB, isPowerOfTwo, KiB, MiB, SECTOR, TiB } from "./base/units.ts";
 import { parseUuid } from "./base/uuid.ts";
 import { checkRegionBytes } from "./format/primary_layout.ts";
@@ -15,7 +17,7 @@ const RESYNC_RATE_MIN = 64 * KiB;
 /** Bounds of the settings; the help and the error messages are made from them. */
 export const LIMITS = {
   deviceNumber: 1_048_575,
-  recoverConcurrency: 64,
+  resyncConcurrency: 64,
   depth: 4096,
   queues: 32,
   bufferBytesMin: 4 * KiB,
@@ -45,7 +47,7 @@ export interface LoopTarget {
 }
 
 /** A primary with its replica. */
-export interface ReplicaTarget {
+export interface ReplicaTargetConfig {
   readonly type: "io-replica";
   /** The primary. */
   readonly path: string;
@@ -65,19 +67,19 @@ export interface ReplicaTarget {
   /** Use a store that does not keep two writers apart. */
   readonly acceptUnsafeStore: boolean;
   /** Copy the primary whatever the replica holds. */
-  readonly forceStartupRecover: boolean;
+  readonly force: boolean;
   /** What a full pool means for writes: left to resync, or held back. */
   readonly congestion: Congestion;
   /** Copies of resync at once. */
-  readonly recoverConcurrency: number;
+  readonly resyncConcurrency: number;
   /** Bytes per second that resync reads at most; null: no limit. */
-  readonly resyncRate: number | null;
+  readonly resyncBytesPerSecond: number | null;
 }
 
 export const CONGESTION_POLICIES = ["resync", "block"] as const;
 export type Congestion = typeof CONGESTION_POLICIES[number];
 
-export type TargetConfig = NullTarget | LoopTarget | ReplicaTarget;
+export type TargetConfig = NullTarget | LoopTarget | ReplicaTargetConfig;
 
 export interface LogConfig {
   readonly level: "debug" | "info" | "warning" | "error";
@@ -134,10 +136,10 @@ export interface DeviceSettings {
       readonly writeIntent?: boolean;
       readonly takeOver?: boolean;
       readonly acceptUnsafeStore?: boolean;
-      readonly forceStartupRecover?: boolean;
+      readonly force?: boolean;
       readonly congestion?: Congestion;
-      readonly recoverConcurrency?: number;
-      readonly resyncRate?: number;
+      readonly resyncConcurrency?: number;
+      readonly resyncBytesPerSecond?: number;
     };
 }
 
@@ -146,7 +148,8 @@ export const NULL_DEVICE_BYTES = 250 * GiB;
 
 /** The checked configuration, or a usage error that names the option. */
 export function deviceConfig(settings: DeviceSettings): DeviceConfig {
-  checkRange("--number", settings.number, -1, LIMITS.deviceNumber);
+  const next = "-1 takes the next free number.";
+  checkRange("--number", settings.number, -1, LIMITS.deviceNumber, next);
   checkRange("--queue", settings.queues, 1, LIMITS.queues);
   checkRange("--depth", settings.depth, 1, LIMITS.depth);
   checkBufferSize(settings.bufferBytes);
@@ -182,9 +185,9 @@ function targetConfig({ target, logicalBlockBytes }: DeviceSettings): TargetConf
     checkRegionBytes(target.regionBytes, logicalBlockBytes ?? SECTOR);
   }
   checkPoolSize(target.poolBytes);
-  const recoverConcurrency = target.recoverConcurrency ?? 1;
-  checkRange("--recover-concurrency", recoverConcurrency, 1, LIMITS.recoverConcurrency);
-  checkResyncRate(target.resyncRate);
+  const resyncConcurrency = target.resyncConcurrency ?? 1;
+  checkRange("--recover-concurrency", resyncConcurrency, 1, LIMITS.resyncConcurrency);
+  checkResyncRate(target.resyncBytesPerSecond);
   return {
     type: "io-replica",
     path: target.path,
@@ -198,10 +201,10 @@ function targetConfig({ target, logicalBlockBytes }: DeviceSettings): TargetConf
     writeIntent: target.writeIntent ?? true,
     takeOver: target.takeOver ?? false,
     acceptUnsafeStore: target.acceptUnsafeStore ?? false,
-    forceStartupRecover: target.forceStartupRecover ?? false,
+    force: target.force ?? false,
     congestion: target.congestion ?? "resync",
-    recoverConcurrency,
-    resyncRate: target.resyncRate ?? null,
+    resyncConcurrency,
+    resyncBytesPerSecond: target.resyncBytesPerSecond ?? null,
   };
 }
 
@@ -210,14 +213,6 @@ function checkResyncRate(bytesPerSecond: number | undefined): void {
   throw usageError(`Cannot use --resync-rate ${formatSize(bytesPerSecond)}: it is too low`, {
     hint: `Use at least ${formatSize(RESYNC_RATE_MIN)}, or leave it out.`,
   });
-}
-
-function checkRange(name: string, value: number, least: number, greatest: number): void {
-  if (!Number.isSafeInteger(value) || value < least || value > greatest) {
-    throw usageError(`Cannot use ${name} ${value}: it must be from ${least} to ${greatest}`, {
-      hint: name === "--number" ? "-1 takes the next free number." : undefined,
-    });
-  }
 }
 
 function checkSize(name: string, bytes: number, least: number, greatest: number): void {
@@ -271,7 +266,10 @@ function checkPoolSize(bytes: number): void {
   checkMultiple("--pool-size", bytes, ALIGNMENT);
 }
 
-/** The pool must hold several of the greatest requests, and all of it one shared memory. */
+/**
+ * The pool must hold several of the greatest requests, and all of it one shared memory, as far as can be
+ * told before the primary has told the size of its blocks (checkSharedMemory()).
+ */
 function checkMemory(settings: DeviceSettings, target: TargetConfig): void {
   const { queues, depth, bufferBytes } = settings;
   const poolBytes = target.type === "io-replica" ? target.poolBytes : 0;

@@ -13,7 +13,7 @@
 //                                                  every tag is aborted, which ends the queues
 //  2. wait for the queue workers                   they unmap descriptors and close their rings, and
 //                                                  only then is their memory nobody's
-//  3. target.drain                                 no write can come any more
+//  3. target.drain, if it has started              no write can come any more
 //  4. close the char device, DEL_DEV               DEL_DEV waits for whoever still has it open
 //  5. doorbells, memory, control device, target    nobody is left to use them
 //
@@ -22,7 +22,7 @@
 // fail the requests that nobody answers. A queue that does not end even then is terminated, the stop
 // fails, and the process should exit (a thread blocked in the kernel keeps it alive otherwise).
 
-import { messageOf, ReplicaError, usageError } from "./base/errors.ts";
+import { ReplicaError, usageError } from "./base/errors.ts";
 import { roomLog } from "./base/log.ts";
 import { alignDown } from "./base/units.ts";
 import type { DeviceParameters } from "./control/running_device.ts";
@@ -75,8 +75,6 @@ export class UblkDevice {
       return new UblkDevice(parts, deviceParameters(parts.info, geometry));
     } catch (error) {
       await parts.takeDown().catch((second) => {
-        // A target that could not start says so again when it is told to drain.
-        if (messageOf(second) === messageOf(error)) return;
         roomLog("main").error("Cannot undo the start of the device", { error: String(second) });
       });
       throw error;

@@ -2,7 +2,7 @@
 
 import { usageError } from "./base/errors.ts";
 import { exactSize, formatSize } from "./base/units.ts";
-import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
+import type { DeviceConfig, ReplicaTargetConfig } from "./config.ts";
 import type { Superblock } from "./format/superblock.ts";
 import { poolHoldsRequests, SHARED_BYTES_MAX, sharedLayout } from "./shared/layout.ts";
 
@@ -33,7 +33,7 @@ export function checkIdentity(
 }
 
 /** With the size of a data block, which the primary tells, buffers and pool must still fit. */
-export function checkMemory(
+export function checkSharedMemory(
   { queues, depth, bufferBytes: ioBufBytes }: DeviceConfig,
   { poolBytes }: ReplicaTargetConfig,
   { dataBlockBytes: unitBytes, regionBytes, deviceSizeBytes }: Superblock,

@@ -3,11 +3,12 @@
 
 import { check, errnoOf } from "../ffi/errno.ts";
 import { O_CLOEXEC, O_RDWR, openLibc } from "../ffi/libc.ts";
-import { cString } from "../ffi/memory.ts";
+import { cString, MEMORY_PAGE_BYTES } from "../ffi/memory.ts";
 import { systemClock } from "./base/clock.ts";
 import { ReplicaError, usageError } from "./base/errors.ts";
 import { roomLog } from "./base/log.ts";
 import { alignUp, KiB } from "./base/units.ts";
+import type { DeviceConfig } from "./config.ts";
 import type { QueueBuffers, Target } from "./target.ts";
 import { charDevicePath, deviceNumber, type DevInfo, UblkControl } from "./ublk/control.ts";
 import { type DeviceGeometry, deviceParams } from "./ublk/params.ts";
@@ -15,21 +16,19 @@ import { QueueGroup, type QueueRoomShape } from "./workers/queue_group.ts";
 
 /** Room beside each tag's buffer, for targets that read back whole blocks around a request. */
 const TAG_SLACK_BYTES = 128 * KiB;
-const PAGE_BYTES = 4 * KiB;
 const NODE_WAIT_MS = 5_000;
 
-export interface DeviceOptions {
-  /** N of /dev/ublkbN; -1: the next free number. */
-  readonly number: number;
-  readonly queues: number;
-  readonly depth: number;
-  /** Greatest request in bytes. */
-  readonly bufferBytes: number;
-  readonly readOnly: boolean;
-  /** Null: what the target has. */
-  readonly logicalBlockBytes: number | null;
-  readonly physicalBlockBytes: number | null;
-}
+/** What a device is made from, besides its target. */
+export type DeviceOptions = Pick<
+  DeviceConfig,
+  | "number"
+  | "queues"
+  | "depth"
+  | "bufferBytes"
+  | "readOnly"
+  | "logicalBlockBytes"
+  | "physicalBlockBytes"
+>;
 
 /** How long each step may take before it counts as failed. */
 export interface DeviceDeadlines {
@@ -146,13 +145,13 @@ export class KernelDevice {
   async #startTarget(): Promise<void> {
     const { devId, nrHwQueues, queueDepth } = this.info;
     this.#queues = QueueGroup.create(nrHwQueues);
-    this.#targetStarted = true;
     await this.#target.start?.({
       deviceId: devId,
       queues: nrHwQueues,
       depth: queueDepth,
       doorbellFds: this.#queues.doorbellFds,
     });
+    this.#targetStarted = true;
   }
 
   #roomShape(queueId: number): QueueRoomShape {
@@ -169,7 +168,7 @@ export class KernelDevice {
 
   #makeBuffers(): QueueBuffers {
     const { queueDepth, maxIoBufBytes } = this.info;
-    const strideBytes = alignUp(maxIoBufBytes + TAG_SLACK_BYTES, PAGE_BYTES);
+    const strideBytes = alignUp(maxIoBufBytes + TAG_SLACK_BYTES, MEMORY_PAGE_BYTES);
     return { area: this.#needQueues().allocate(queueDepth * strideBytes).handle(), strideBytes };
   }
 

@@ -3,7 +3,7 @@
 import deno from "../deno.json" with { type: "json" };
 import { systemClock } from "./base/clock.ts";
 import { formatSize } from "./base/units.ts";
-import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
+import type { DeviceConfig, ReplicaTargetConfig } from "./config.ts";
 import type {
   CheckpointReport,
   CountersReport,
@@ -21,6 +21,7 @@ import {
   resyncReport,
   verifyStatusReport,
 } from "./control/replica_report.ts";
+import { reportRegularly } from "./control/regular_progress.ts";
 import { RateMeter } from "./control/rate_meter.ts";
 import { isStopping, replicationHasEnded } from "./control/state_refusals.ts";
 import type {
@@ -45,8 +46,6 @@ import { History } from "./shared/history.ts";
 import { WORD } from "./shared/layout.ts";
 import { IntentMap } from "./shared/intent_map.ts";
 
-const PROGRESS_MS = 500;
-
 /** Opens both sides and starts the device; a failure, or `signal`, leaves nothing behind. */
 export async function startReplicaDevice(
   config: DeviceConfig,
@@ -60,7 +59,7 @@ export async function startReplicaDevice(
 }
 
 /** A comparison that is under way, as far as it has told. */
-interface Comparison {
+interface RunningVerify {
   readonly sinceMs: number;
   progress: VerifyProgress | null;
 }
@@ -73,7 +72,7 @@ class ReplicaDevice implements RunningDevice {
   readonly #meter: RateMeter<keyof CountersReport | "drainedBytes" | "resyncedBytes">;
   readonly #startedMs = systemClock.wallMs();
   #stopping = false;
-  #verifying: Comparison | null = null;
+  #verifying: RunningVerify | null = null;
 
   constructor(config: ReplicaTargetConfig, target: ReplicaTarget, device: UblkDevice) {
     this.#config = config;
@@ -105,21 +104,20 @@ class ReplicaDevice implements RunningDevice {
 
   async verify({ repair, onProgress, signal }: VerifyOrder): Promise<VerifyReport> {
     if (this.#stopping) throw isStopping("compare");
-    const mine: Comparison = { sinceMs: systemClock.wallMs(), progress: null };
+    const mine: RunningVerify = { sinceMs: systemClock.wallMs(), progress: null };
     let newest: DeviceProgress = { stage: "comparing" };
-    const timer = setInterval(() => onProgress(newest), PROGRESS_MS);
+    const request = {
+      repair,
+      signal,
+      onProgress: (progress: VerifyProgress) => {
+        this.#verifying = mine;
+        mine.progress = progress;
+        newest = verifyProgress(progress, this.parameters.sizeBytes);
+      },
+    };
     try {
-      return await this.#target.verify({
-        repair,
-        signal,
-        onProgress: (progress) => {
-          this.#verifying = mine;
-          mine.progress = progress;
-          newest = verifyProgress(progress, this.parameters.sizeBytes);
-        },
-      });
+      return await reportRegularly(() => onProgress(newest), () => this.#target.verify(request));
     } finally {
-      clearInterval(timer);
       // Not that of another caller, which had this one refused.
       if (this.#verifying === mine) this.#verifying = null;
     }
@@ -128,13 +126,7 @@ class ReplicaDevice implements RunningDevice {
   async stop(onProgress?: (progress: DeviceProgress) => void): Promise<void> {
     this.#stopping = true;
     const report = () => onProgress?.(this.#stopProgress());
-    report();
-    const timer = setInterval(report, PROGRESS_MS);
-    try {
-      await this.#device.stop();
-    } finally {
-      clearInterval(timer);
-    }
+    await reportRegularly(report, () => this.#device.stop());
   }
 
   status(): StatusReport {

@@ -12,8 +12,8 @@
 import { ReplicaError } from "./base/errors.ts";
 import { hit } from "./base/failpoints.ts";
 import { roomLog } from "./base/log.ts";
-import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
-import { checkIdentity, checkLogicalBlock, checkMemory } from "./identity_of_target.ts";
+import type { DeviceConfig, ReplicaTargetConfig } from "./config.ts";
+import { checkIdentity, checkLogicalBlock, checkSharedMemory } from "./identity_of_target.ts";
 import { TargetIntents } from "./intents_of_target.ts";
 import { TargetMarks } from "./marks_of_target.ts";
 import { PrimaryMetadata } from "./primary/metadata.ts";
@@ -141,7 +141,7 @@ export class ReplicaTarget implements Target {
       const metadata = await PrimaryMetadata.load(primary);
       checkIdentity(config, target, metadata.superblock);
       checkLogicalBlock(config, metadata.superblock, primary.geometry.logicalBlockBytes);
-      checkMemory(config, target, metadata.superblock);
+      checkSharedMemory(config, target, metadata.superblock);
       return new ReplicaTarget(config, target, { primary, metadata, opening, system });
     } catch (error) {
       primary.close();
@@ -198,7 +198,8 @@ export class ReplicaTarget implements Target {
       await intents.declare();
       await this.#marks.start(this.#metadata, mode);
     } catch (error) {
-      abandon(); // a drain of what was not marked active could end as clean
+      abandon();
+      await handle.ended; // what did not start is not drained: nothing of it may run on
       throw error;
     } finally {
       signal.removeEventListener("abort", abandon);

@@ -1,7 +1,7 @@
 // What the replicator's room is told of the target that it serves. Caller: replica_target.ts.
 
 import { usageError } from "./base/errors.ts";
-import type { ReplicaTarget as ReplicaTargetConfig } from "./config.ts";
+import type { ReplicaTargetConfig } from "./config.ts";
 import type { Superblock } from "./format/superblock.ts";
 import { checkpointBatchBlocks, checkpointLimits } from "./replication/checkpoint_policy.ts";
 import type { ReplicatorRoomOptions } from "./replicator/room_options.ts";
@@ -31,9 +31,9 @@ export function roomOptions(room: RoomOfTarget): ReplicatorRoomOptions {
     writeIntent: target.writeIntent,
     takeOver: target.takeOver,
     acceptUnsafeStore: target.acceptUnsafeStore,
-    force: target.forceStartupRecover,
-    resyncConcurrency: target.recoverConcurrency,
-    resyncBytesPerSecond: target.resyncRate,
+    force: target.force,
+    resyncConcurrency: target.resyncConcurrency,
+    resyncBytesPerSecond: target.resyncBytesPerSecond,
     deviceSizeBytes,
     replica: target.replica,
     s3: target.s3,

@@ -28,7 +28,7 @@ export interface Target {
   /** Acknowledged writes may be lost in a power cut until they are flushed. */
   readonly volatileCache: boolean;
   readonly zeroing: boolean;
-  /** Called once, before the queues start. */
+  /** Called once, before the queues start. One that fails leaves nothing running. */
   start?(start: TargetStart): Promise<void>;
   /** Buffers of a queue, for targets that share one memory with them; else the device makes them. */
   queueBuffers?(queueId: number): QueueBuffers;
@@ -37,7 +37,7 @@ export interface Target {
   /** Called once a stop has begun and requests still come: nothing may stay parked from here on. */
   stopping?(): void;
   /**
-   * The block device is gone and no queue runs: bring everything to rest. Called only after start().
+   * The block device is gone and no queue runs: bring everything to rest. Not called when start() failed.
    * `served`: the device was there; else nobody can have written to it.
    */
   drain?(how: { readonly served: boolean }): Promise<void>;

@@ -2,12 +2,13 @@
 // than one file holds (no orphans, no cycles, no vague names, no dead links in the documents).
 
 import { assertEquals } from "./support/assert.ts";
-import { importProblem, LAYERS } from "../tools/lint/layers.ts";
+import { importProblem, layerOf, LAYERS } from "../tools/lint/layers.ts";
 import plugin from "../tools/lint/plugin.ts";
 import {
   fileExists,
   findCycle,
   listFiles,
+  namedModules,
   reachableFrom,
   readSource,
   resolvePath,
@@ -45,6 +46,9 @@ const EXAMPLES: readonly (readonly [path: string, source: string, rules: string[
   ["src/queue/a.ts", "class A { constructor() { throw new Error(); } }", []],
   ["src/queue/a.ts", "function openQueue() { throw new Error(); }", []],
   ["src/queue/a.ts", "class A { static open() { throw new Error(); } }", []],
+  ["src/shared/pool.ts", "export async function a() { await 1; }", ["hot-path"]],
+  ["src/ublk/ring.ts", "class A { a() { throw new Error(); } }", ["hot-path"]],
+  ["src/shared/bell.ts", "export async function a() { await 1; }", []],
   ["src/replicator/a.ts", "export async function a() { await 1; }", []],
   ["src/format/a.ts", "view.getUint32(8, true);", ["literal-offset"]],
   ["src/format/a.ts", "view.setBigUint64(base + 8, 1n);", ["literal-offset"]],
@@ -72,6 +76,19 @@ Deno.test("The layers point down: no layer can reach itself through others", () 
     importProblem("src/base/a.ts", "ffi/libc.ts"),
     "base may not import ffi, only nothing",
   );
+});
+
+Deno.test("Every permission to import is in use", () => {
+  const used = new Set<string>();
+  for (const path of listFiles([".ts"])) {
+    const from = layerOf(path);
+    if (from === undefined) continue;
+    for (const module of namedModules(path)) used.add(`${from} → ${layerOf(module)}`);
+  }
+  const allowed = Object.entries(LAYERS).flatMap(([layer, below]) =>
+    below.map((other) => `${layer} → ${other}`)
+  );
+  assertEquals(allowed.filter((permission) => !used.has(permission)), []);
 });
 
 Deno.test("No import cycles", () => {

@@ -1,5 +1,6 @@
-// Time as a dependency: everything that waits or measures takes a Clock, so that the simulator and
-// the tests decide what time it is.
+// Time as a dependency: what the simulator runs - replicator, replica, target - takes a Clock, so that
+// the simulator and the tests decide what time it is. What deals with the kernel or a socket takes
+// the system's.
 
 export interface Clock {
   /** Milliseconds since the epoch, for records that people and other machines read. */

@@ -250,10 +250,10 @@ const addReplica = defineCommand({
         writeIntent: !values.withoutWriteIntent,
         takeOver: values.takeOver,
         acceptUnsafeStore: values.acceptUnsafeStore,
-        forceStartupRecover: values.forceStartupRecover,
+        force: values.forceStartupRecover,
         congestion: values.congestion,
-        recoverConcurrency: values.recoverConcurrency,
-        resyncRate: values.resyncRate,
+        resyncConcurrency: values.recoverConcurrency,
+        resyncBytesPerSecond: values.resyncRate,
       },
     });
     return startDevice(ctx, config, values);

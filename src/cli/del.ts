@@ -3,6 +3,7 @@
 
 import { type ErrorReport, reportOf } from "../base/error_report.ts";
 import { ReplicaError, usageError } from "../base/errors.ts";
+import { unlessMissing } from "../base/files.ts";
 import { isSocketAnswered } from "../control/client.ts";
 import {
   findState,
@@ -14,7 +15,7 @@ import {
 import { defineCommand } from "./command.ts";
 import type { Context } from "./context.ts";
 import { flagOption, integerOption } from "./options.ts";
-import type { KernelDevice } from "./platform.ts";
+import type { DriverDevice } from "../ublk/driver.ts";
 import { reportFailure } from "./report.ts";
 import { stopDaemon } from "./stop.ts";
 
@@ -92,7 +93,7 @@ async function deleteDevice(
 }
 
 /** Throws when a process serves the device, unless its state file shows that this is another one. */
-async function refuseServed(device: KernelDevice, found: FoundState | null): Promise<void> {
+async function refuseServed(device: DriverDevice, found: FoundState | null): Promise<void> {
   if (found?.state?.pid === device.pid) return; // its start differs, or it would count as alive
   if (device.pid <= 0 || await processStart(device.pid) === null) return;
   throw new ReplicaError(
@@ -110,10 +111,6 @@ async function clearLeftovers(ctx: Context, found: FoundState): Promise<void> {
 
 /** Something else may lie at the path by now: a new daemon's socket, or a file. */
 async function isStaleSocket(path: string): Promise<boolean> {
-  try {
-    return (await Deno.lstat(path)).isSocket === true && !await isSocketAnswered(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
+  const info = await unlessMissing(Deno.lstat(path));
+  return info?.isSocket === true && !await isSocketAnswered(path);
 }

@@ -1,6 +1,7 @@
 // `export`: writes a replica, at its head or at a checkpoint, to an image file or a device.
 
 import { dataError, ReplicaError, usageError } from "../base/errors.ts";
+import { checkRange } from "../base/range.ts";
 import { formatSize } from "../base/units.ts";
 import { copyCheckpoint } from "../exporter/copy.ts";
 import { inspectOutput, openOutput } from "../exporter/output.ts";
@@ -102,14 +103,8 @@ export const exportCommand = defineCommand({
 });
 
 function checkNumbers({ at, concurrency }: ExportRequest): void {
-  if (at !== undefined && (at < 1 || at > SEGMENT_ID_MAX)) {
-    throw usageError(`Cannot use --at ${at}: checkpoints have numbers from 1`);
-  }
-  if (concurrency < 1 || concurrency > CONCURRENCY_MAX) {
-    throw usageError(
-      `Cannot use --concurrency ${concurrency}: it must be from 1 to ${CONCURRENCY_MAX}`,
-    );
-  }
+  checkRange("--at", at ?? 1, 1, SEGMENT_ID_MAX);
+  checkRange("--concurrency", concurrency, 1, CONCURRENCY_MAX);
 }
 
 async function openReader(

@@ -1,6 +1,7 @@
 // Which daemon a command means: by device number, by socket, or the only one that runs.
 
 import { ReplicaError, usageError } from "../base/errors.ts";
+import { unlessMissing } from "../base/files.ts";
 import { findState, findStates, type FoundState, processStart } from "../control/run_directory.ts";
 import type { Context } from "./context.ts";
 import { integerOption, textOption } from "./options.ts";
@@ -80,11 +81,5 @@ export async function waitForExit(ctx: Context, pid: number): Promise<void> {
 }
 
 async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.lstat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
+  return await unlessMissing(Deno.lstat(path)) !== null;
 }

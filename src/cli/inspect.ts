@@ -1,6 +1,7 @@
 // `inspect`: decodes the metadata of a primary or a replica, read-only, and goes on past corruption.
 
 import { usageError } from "../base/errors.ts";
+import { checkRange } from "../base/range.ts";
 import { parseReplicaUri } from "../replica/replica_uri.ts";
 import { SEGMENT_ID_MAX } from "../format/block_ptr.ts";
 import { defineCommand } from "./command.ts";
@@ -102,11 +103,6 @@ function targetOf([first = "", where, number]: readonly (string | undefined)[]):
   }
   const { type } = parseReplicaUri(first, "what");
   return { what: type === "raw" ? "primary" : "replica", where: first, number };
-}
-
-function checkRange(name: string, value: number, least: number, greatest: number): void {
-  if (value >= least && value <= greatest) return;
-  throw usageError(`Cannot use ${name} ${value}: it must be from ${least} to ${greatest}`);
 }
 
 function refuseFor(what: string, values: Readonly<Record<string, unknown>>): void {

@@ -6,7 +6,7 @@ import { formatSize } from "../base/units.ts";
 import { findStates, type FoundState } from "../control/run_directory.ts";
 import { defineCommand } from "./command.ts";
 import type { Context } from "./context.ts";
-import type { KernelDevice } from "./platform.ts";
+import type { DriverDevice } from "../ublk/driver.ts";
 import { formatTable } from "./table.ts";
 
 export interface ListedDevice {
@@ -56,7 +56,7 @@ async function listDevices(ctx: Context): Promise<ListedDevice[]> {
 }
 
 /** Without the driver there are no devices of it; state files may still be there. */
-async function kernelDevices(ctx: Context): Promise<readonly KernelDevice[]> {
+async function kernelDevices(ctx: Context): Promise<readonly DriverDevice[]> {
   try {
     const driver = await ctx.platform.openDriver();
     return await driver.list();
@@ -69,7 +69,7 @@ async function kernelDevices(ctx: Context): Promise<readonly KernelDevice[]> {
 function merge(
   number: number,
   found: FoundState | undefined,
-  kernel: KernelDevice | undefined,
+  kernel: DriverDevice | undefined,
 ): ListedDevice {
   const state = found?.state ?? null;
   const target = state?.config.target;

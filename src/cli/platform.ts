@@ -4,31 +4,12 @@
 
 import type { DeviceConfig } from "../config.ts";
 import type { DeviceStart, RunningDevice } from "../control/running_device.ts";
-
-/** A ublk device as the driver describes it. */
-export interface KernelDevice {
-  readonly number: number;
-  readonly queues: number;
-  readonly depth: number;
-  readonly bufferBytes: number;
-  /** Process that serves the device, as the driver remembers it; -1: none yet. */
-  readonly pid: number;
-  /** "dead", "live", "quiesced" or "failed". */
-  readonly state: string;
-}
-
-export interface DriverFeature {
-  readonly name: string;
-  readonly bit: number;
-  readonly present: boolean;
-  /** What the feature is for, one line. */
-  readonly summary: string;
-}
+import type { DriverDevice, FeatureState } from "../ublk/driver.ts";
 
 /** The ublk driver's control operations. Every call fails with a typed error in bounded time. */
 export interface Driver {
-  features(): Promise<readonly DriverFeature[]>;
-  list(): Promise<readonly KernelDevice[]>;
+  features(): Promise<readonly FeatureState[]>;
+  list(): Promise<readonly DriverDevice[]>;
   /** Stops and deletes a device whose server is gone; nothing happens when there is none. */
   remove(number: number): Promise<void>;
 }

@@ -18,9 +18,16 @@ export function exitCodeOf(error: unknown): number {
 export function reportFailure(ctx: Context, error: unknown): number {
   const { argv } = ctx;
   ctx.stderr.write(
-    formatError(error, { json: argv.includes("--json"), debug: argv.includes("debug") }),
+    formatError(error, { json: argv.includes("--json"), debug: wantsDebug(argv) }),
   );
   return interruptedCode(ctx, error) ?? exitCodeOf(error);
+}
+
+/** --log-level debug; looked for here because the error may be about the rest of the command line. */
+function wantsDebug(argv: readonly string[]): boolean {
+  return argv.some((word, i) =>
+    word === "--log-level=debug" || (word === "--log-level" && argv[i + 1] === "debug")
+  );
 }
 
 const SIGNAL_CODES: Readonly<Record<SignalName, number>> = {

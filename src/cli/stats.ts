@@ -1,6 +1,6 @@
 // `stats`: every counter of a running device, once or as rates at an interval.
 
-import { usageError } from "../base/errors.ts";
+import { checkRange } from "../base/range.ts";
 import { stats } from "../control/client.ts";
 import type { StatsReport } from "../control/protocol.ts";
 import { GAUGES } from "../shared/counters.ts";
@@ -23,9 +23,7 @@ export const statsCommand = defineCommand({
   },
   examples: [["stats -n 0 --watch 1", "Rates, every second"]],
   async run(ctx, values) {
-    if (values.watch !== undefined && (values.watch < 1 || values.watch > 3600)) {
-      throw usageError(`Cannot use --watch ${values.watch}: it must be from 1 to 3600`);
-    }
+    checkRange("--watch", values.watch ?? 1, 1, 3600);
     const socket = await daemonSocket(ctx, values, { orOnly: true });
     const first = await stats(socket, { signal: ctx.signal });
     if (values.watch === undefined) show(ctx, values.json, first);

@@ -4,7 +4,9 @@
 import { errorOfReport } from "../base/error_report.ts";
 import { InvariantError } from "../base/assert.ts";
 import { dataError, messageOf, ReplicaError, systemReason } from "../base/errors.ts";
+import { type Form, MisfitError } from "../base/json_form.ts";
 import { checkSocketPath } from "../config.ts";
+import { modeForm, pingForm, statsForm, statusForm, stopForm, verifyForm } from "./answer_forms.ts";
 import { LineConnection, TooSlowError } from "./line_connection.ts";
 import {
   encodeLine,
@@ -49,15 +51,15 @@ export interface CallOptions {
 const TIMEOUT_MS = 10_000;
 
 export async function ping(path: string, options?: CallOptions): Promise<PingReport> {
-  return await call(path, { command: "ping" }, options) as PingReport;
+  return await call(path, { command: "ping" }, pingForm, options);
 }
 
 export async function status(path: string, options?: CallOptions): Promise<StatusReport> {
-  return await call(path, { command: "status" }, options) as StatusReport;
+  return await call(path, { command: "status" }, statusForm, options);
 }
 
 export async function stats(path: string, options?: CallOptions): Promise<StatsReport> {
-  return await call(path, { command: "stats" }, options) as StatsReport;
+  return await call(path, { command: "stats" }, statsForm, options);
 }
 
 export async function setMode(
@@ -65,7 +67,7 @@ export async function setMode(
   mode: WantedMode,
   options?: CallOptions,
 ): Promise<ModeReport> {
-  return await call(path, { command: "set-mode", mode }, options) as ModeReport;
+  return await call(path, { command: "set-mode", mode }, modeForm, options);
 }
 
 /** Has the daemon compare primary and replica; it ends the comparison when `signal` is aborted. */
@@ -75,7 +77,7 @@ export async function verify(
   onProgress: (progress: DeviceProgress) => void,
   options?: CallOptions,
 ): Promise<VerifyReport> {
-  return await call(path, { command: "verify", repair }, options, onProgress) as VerifyReport;
+  return await call(path, { command: "verify", repair }, verifyForm, options, onProgress);
 }
 
 /** Asks the daemon to stop its device; resolves when it is stopped. */
@@ -84,15 +86,17 @@ export async function stop(
   onProgress: (progress: DeviceProgress) => void,
   options?: CallOptions,
 ): Promise<void> {
-  await call(path, { command: "stop" }, options, onProgress);
+  await call(path, { command: "stop" }, stopForm, options, onProgress);
 }
 
-async function call(
+/** A data error when the daemon answers with anything but a T. */
+async function call<T>(
   path: string,
   request: Request,
+  form: Form<T>,
   { timeoutMs = TIMEOUT_MS, signal }: CallOptions = {},
   onProgress: (progress: DeviceProgress) => void = () => {},
-): Promise<unknown> {
+): Promise<T> {
   const connection = await connect(path);
   const limits = { lineBytesMax: RESPONSE_BYTES_MAX, idleMs: timeoutMs, lineMs: timeoutMs };
   const lines = new LineConnection(connection, limits);
@@ -104,7 +108,7 @@ async function call(
     for (;;) {
       const response = await nextResponse(lines, path);
       if ("progress" in response) onProgress(response.progress);
-      else if (response.ok) return response.result;
+      else if (response.ok) return fitted(form, response.result, path);
       else throw errorOfReport(response.error);
     }
   } catch (error) {
@@ -128,6 +132,19 @@ async function nextResponse(lines: LineConnection, path: string): Promise<Respon
     });
   }
   throw goneError(path);
+}
+
+/** `result` as a T; a data error when the daemon's version answers with something else. */
+function fitted<T>(form: Form<T>, result: unknown, path: string): T {
+  try {
+    return form(result, "result");
+  } catch (cause) {
+    if (!(cause instanceof MisfitError)) throw cause;
+    throw dataError(`Cannot use the answer of the daemon at "${path}": ${cause.message}`, {
+      hint: "The daemon is of another version: use the program that it was started with.",
+      cause,
+    });
+  }
 }
 
 async function connect(path: string): Promise<Deno.UnixConn> {

@@ -1,8 +1,9 @@
 // What a daemon says about itself in its state file, written by one version of the program and read by
-// perhaps another one. So what is read is checked here by hand, member by member, as far as anybody uses
-// it. Pure. Caller: run_directory.ts.
+// perhaps another one. So what is read is checked here, member by member, as far as anybody uses it.
+// Pure. Caller: run_directory.ts.
 
 import { parseJsonObject } from "../base/json.ts";
+import { fittedOrNull, natural, object, objectOf, oneOf, text } from "../base/json_form.ts";
 import type { DeviceConfig } from "../config.ts";
 
 /** What a daemon writes. */
@@ -40,42 +41,37 @@ export type StoredTarget =
     readonly replica: { readonly uri: string };
   };
 
-/** The state of device `number` that `text` is; null for one of another version, and for anything else. */
-export function parseState(text: string, number: number): StoredState | null {
-  const fields = parseJsonObject(text);
-  return fields !== null && fields.number === number && isStoredState(fields) ? fields : null;
+const targetForms = {
+  "null": objectOf<TargetOf<"null">>({ type: oneOf(["null"]) }),
+  "loop": objectOf<TargetOf<"loop">>({ type: oneOf(["loop"]), path: text }),
+  "io-replica": objectOf<TargetOf<"io-replica">>({
+    type: oneOf(["io-replica"]),
+    path: text,
+    uuid: text,
+    replica: objectOf({ uri: text }),
+  }),
+};
+
+type TargetOf<T extends StoredTarget["type"]> = Extract<StoredTarget, { type: T }>;
+
+function targetForm(value: unknown, name: string): StoredTarget {
+  const type = oneOf(["null", "loop", "io-replica"])(object(value, name).type, `${name}.type`);
+  return targetForms[type](value, name);
 }
 
-function isStoredState(fields: Record<string, unknown>): fields is Fields<StoredState> {
-  const { version, number, device, pid, pidStart, socket, deviceSizeBytes, config } = fields;
-  return version === 1 && isNatural(number) && typeof device === "string" &&
-    isNatural(pid) && pid > 0 && isNatural(pidStart) && typeof socket === "string" &&
-    isNatural(deviceSizeBytes) && isObject(config) && isStoredTarget(config.target);
-}
+const stateForm = objectOf<StoredState>({
+  version: oneOf([1]),
+  number: natural,
+  device: text,
+  pid: natural,
+  pidStart: natural,
+  socket: text,
+  deviceSizeBytes: natural,
+  config: objectOf({ target: targetForm }),
+});
 
-function isStoredTarget(target: unknown): target is StoredTarget {
-  if (!isObject(target)) return false;
-  const { type, path, uuid, replica } = target;
-  switch (type) {
-    case "null":
-      return true;
-    case "loop":
-      return typeof path === "string";
-    case "io-replica":
-      return typeof path === "string" && typeof uuid === "string" && isObject(replica) &&
-        typeof replica.uri === "string";
-    default:
-      return false;
-  }
-}
-
-/** An interface's members, of an object whose others are not known. */
-type Fields<T> = Record<string, unknown> & T;
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null;
-}
-
-function isNatural(value: unknown): value is number {
-  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+/** The state of device `number` that `json` is; null for one of another version, and for anything else. */
+export function parseState(json: string, number: number): StoredState | null {
+  const state = fittedOrNull(stateForm, parseJsonObject(json));
+  return state !== null && state.number === number && state.pid > 0 ? state : null;
 }

@@ -3,6 +3,7 @@
 // costs a bounded amount of memory and time.
 
 import { ReplicaError, usageError } from "../base/errors.ts";
+import { within } from "../base/within.ts";
 
 const NEWLINE = 10;
 
@@ -90,24 +91,16 @@ export class LineConnection {
   }
 
   /** Runs one operation; at the deadline it is abandoned (whoever gets the error closes). */
-  async #within<T>(deadline: number, what: string, operation: () => Promise<T>): Promise<T> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const running = operation();
-    const timeout = new Promise<never>((_, reject) => {
-      const leftMs = Math.max(0, deadline - performance.now());
-      timer = setTimeout(() => reject(new TooSlowError(what)), leftMs);
-    });
-    try {
-      return await Promise.race([running, timeout]);
-    } finally {
-      clearTimeout(timer);
-      running.catch(ignoreAbandoned);
-    }
+  async #within<T extends number | null>(
+    deadline: number,
+    what: string,
+    operation: () => Promise<T>,
+  ): Promise<T> {
+    const done = await within(operation(), Math.max(0, deadline - performance.now()));
+    if (done === "late") throw new TooSlowError(what);
+    return done;
   }
 }
-
-/** An abandoned operation fails when its connection is closed: that was reported already. */
-function ignoreAbandoned(): void {}
 
 function join(chunks: readonly Uint8Array[], length: number): Uint8Array {
   const line = new Uint8Array(length);

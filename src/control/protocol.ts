@@ -1,6 +1,6 @@
 // The management protocol: one JSON object per line over a unix socket. Requests come from outside
 // and are checked here by hand, field by field; answers come from a daemon of perhaps another
-// version, so the client checks their outer form.
+// version: their outer form is checked here, what they answer by answer_forms.ts.
 //
 //   → {"command":"status"}
 //   ← {"ok":true,"result":{…}}
@@ -16,6 +16,7 @@
 
 import { type ErrorReport, isErrorReport } from "../base/error_report.ts";
 import { dataError, usageError } from "../base/errors.ts";
+import { fittedOrNull, number, objectOf, optional, orNull, text } from "../base/json_form.ts";
 import { WANTED_MODES, type WantedMode } from "../replication/wanted_mode.ts";
 import type { DeviceProgress } from "./running_device.ts";
 
@@ -246,12 +247,20 @@ function flagOf(fields: Record<string, unknown>, field: string): boolean {
   });
 }
 
+const progressForm = objectOf<DeviceProgress>({
+  stage: text,
+  pendingBytes: optional(number),
+  remainingMs: optional(orNull(number)),
+  trouble: optional(text),
+});
+
 /** Reads one line of an answer; a data error when it is none. */
 export function parseResponse(line: Uint8Array): Response {
   const value = parseJson(line, "the daemon's answer");
   if (typeof value === "object" && value !== null) {
     const fields = value as Record<string, unknown>;
-    if (isProgress(fields.progress)) return { progress: fields.progress };
+    const progress = fittedOrNull(progressForm, fields.progress);
+    if (progress !== null) return { progress };
     if (fields.ok === true && "result" in fields) return { ok: true, result: fields.result };
     if (fields.ok === false && isErrorReport(fields.error)) {
       return { ok: false, error: fields.error };
@@ -275,29 +284,22 @@ const FORM_HINT =
   }.`;
 
 function parseJson(line: Uint8Array, what: string): unknown {
-  let text: string;
+  let json: string;
   try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(line);
+    json = new TextDecoder("utf-8", { fatal: true }).decode(line);
   } catch (cause) {
     throw usageError(`Cannot read ${what}: it is not valid UTF-8`, { cause });
   }
   try {
-    return JSON.parse(text);
+    return JSON.parse(json);
   } catch (cause) {
     // The parser's message would repeat the input.
     throw usageError(`Cannot read ${what}: it is not valid JSON`, { cause });
   }
 }
 
-function isProgress(value: unknown): value is DeviceProgress {
-  if (typeof value !== "object" || value === null) return false;
-  const { stage, pendingBytes } = value as Record<string, unknown>;
-  return typeof stage === "string" &&
-    (pendingBytes === undefined || typeof pendingBytes === "number");
-}
-
 /** Foreign text for a message: quoted, escaped and short. */
 function shorten(value: unknown): string {
-  const text = JSON.stringify(value) ?? "";
-  return text.length <= 40 ? text : `${text.slice(0, 40)}…"`;
+  const quoted = JSON.stringify(value) ?? "";
+  return quoted.length <= 40 ? quoted : `${quoted.slice(0, 40)}…"`;
 }

@@ -6,6 +6,7 @@
 
 import { ReplicaError, systemReason, usageError } from "../base/errors.ts";
 import { type DaemonState, parseState, type StoredState } from "./daemon_state.ts";
+import { unlessMissing } from "../base/files.ts";
 
 /** A state file that was found; `state` is null when it can't be read. */
 export interface FoundState {
@@ -56,11 +57,7 @@ export async function writeState(runDirectory: string, state: DaemonState): Prom
 
 /** Removes a state file; nothing happens when there is none. */
 export async function removeState(runDirectory: string, number: number): Promise<void> {
-  try {
-    await Deno.remove(stateFilePath(runDirectory, number));
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  await unlessMissing(Deno.remove(stateFilePath(runDirectory, number)));
 }
 
 /** Every state file, by device number. */
@@ -91,7 +88,7 @@ export async function findState(runDirectory: string, number: number): Promise<F
 /** Null: the file is gone, its daemon ended meanwhile. */
 async function readState(runDirectory: string, number: number): Promise<FoundState | null> {
   const path = stateFilePath(runDirectory, number);
-  const text = await textUnlessMissing(path);
+  const text = await unlessMissing(Deno.readTextFile(path));
   if (text === null) return null;
   const state = parseState(text, number);
   const alive = state !== null && await processStart(state.pid) === state.pidStart;
@@ -116,9 +113,9 @@ export async function processStart(pid: number, read = Deno.readTextFile): Promi
  */
 async function textOfProcess(path: string, read: typeof Deno.readTextFile): Promise<string | null> {
   try {
-    return await textUnlessMissing(path, read);
+    return await unlessMissing(read(path));
   } catch {
-    return await textUnlessMissing(path, read);
+    return await unlessMissing(read(path));
   }
 }
 
@@ -129,13 +126,4 @@ function startOf(stat: string | null): number | null {
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   if (fields[0] === "Z" || fields[0] === "X") return null;
   return Number(fields[22 - 3]);
-}
-
-async function textUnlessMissing(path: string, read = Deno.readTextFile): Promise<string | null> {
-  try {
-    return await read(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
-    throw error;
-  }
 }

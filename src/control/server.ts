@@ -9,6 +9,7 @@
 import { reportOf } from "../base/error_report.ts";
 import { messageOf, ReplicaError, systemReason, usageError } from "../base/errors.ts";
 import { roomLog } from "../base/log.ts";
+import { within } from "../base/within.ts";
 import { checkSocketPath } from "../config.ts";
 import { ping, UnreachableError } from "./client.ts";
 import { LineConnection, type LineLimits } from "./line_connection.ts";
@@ -92,10 +93,7 @@ export class ControlServer {
       return Promise.resolve();
     });
     await this.#accepting;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const limit = new Promise<void>((resolve) => timer = setTimeout(resolve, CLOSE_MS));
-    await Promise.race([Promise.allSettled(this.#answering), limit]);
-    clearTimeout(timer);
+    await within(Promise.allSettled(this.#answering), CLOSE_MS);
     const serving = [...this.#clients.values()];
     for (const client of this.#clients.keys()) client.close();
     await Promise.allSettled(serving);

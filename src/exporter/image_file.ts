@@ -10,6 +10,7 @@ import { check, EEXIST, ENOENT, ENOTDIR, errno, errnoError } from "../../ffi/err
 import { O_CLOEXEC, O_CREAT, O_EXCL, O_WRONLY, openLibc } from "../../ffi/libc.ts";
 import { cString } from "../../ffi/memory.ts";
 import { usageError } from "../base/errors.ts";
+import { parentOf, syncDirectory, unlessMissingSync } from "../base/files.ts";
 import { BlockDevice } from "../primary/block_device.ts";
 import type { ExportTarget } from "./target.ts";
 
@@ -72,7 +73,7 @@ export class ImageFile implements ExportTarget {
     await this.#disk.flush();
     await Deno.rename(this.#disk.name, this.path);
     this.#named = true;
-    await syncDirectory(directoryOf(this.path));
+    await syncDirectory(parentOf(this.path));
   }
 
   async close(): Promise<void> {
@@ -86,12 +87,8 @@ export class ImageFile implements ExportTarget {
 /** Throws when the file got its final name from another export while this one waited for its lock. */
 function checkStillNamed(disk: BlockDevice): void {
   const held = Deno.statSync(`/proc/self/fd/${disk.fd}`);
-  try {
-    const named = Deno.lstatSync(disk.name);
-    if (named.ino === held.ino && named.dev === held.dev) return;
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  const named = unlessMissingSync(() => Deno.lstatSync(disk.name));
+  if (named !== null && named.ino === held.ino && named.dev === held.dev) return;
   throw usageError(`Cannot write ${disk.name}: another export has finished it just now`, {
     hint: "Look at the image that it left before you replace it.",
   });
@@ -117,20 +114,5 @@ function createEmpty(path: string, force: boolean): void {
   }
   if (!Deno.lstatSync(path).isFile) {
     throw usageError(`Cannot write ${path}: it is not a regular file`);
-  }
-}
-
-function directoryOf(path: string): string {
-  const slash = path.lastIndexOf("/");
-  return slash < 0 ? "." : path.slice(0, slash) || "/";
-}
-
-/** Makes the name durable as well. */
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await Deno.open(path, { read: true });
-  try {
-    await directory.sync();
-  } finally {
-    directory.close();
   }
 }

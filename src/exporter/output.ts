@@ -5,6 +5,7 @@
 // the data is what the device last held.
 
 import { usageError } from "../base/errors.ts";
+import { unlessMissingSync } from "../base/files.ts";
 import { alignUp, formatSize } from "../base/units.ts";
 import { BlockDevice, statPrimary } from "../primary/block_device.ts";
 import { refuseInUse } from "../primary/in_use.ts";
@@ -90,14 +91,6 @@ function checkDevice(
 }
 
 function isThere(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch (error) {
-    // Whatever else is wrong with it, creating the file tells.
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
-      return false;
-    }
-    throw error;
-  }
+  // Whatever else is wrong with it, creating the file tells.
+  return unlessMissingSync(() => Deno.lstatSync(path)) !== null;
 }

@@ -11,7 +11,7 @@ import type { BlockDevice } from "./block_device.ts";
 const ENXIO = 6;
 
 /** Bytes `startBytes` to `endBytes - 1`. */
-export interface ByteSpan {
+export interface DataSpan {
   readonly startBytes: number;
   readonly endBytes: number;
 }
@@ -26,7 +26,7 @@ export class DeviceData {
   }
 
   /** The next span that may hold anything but zeros, at or after `offsetBytes`; null: none. */
-  nextData(offsetBytes: number): ByteSpan | null {
+  nextData(offsetBytes: number): DataSpan | null {
     if (offsetBytes >= this.sizeBytes) return null;
     if (this.#primary.geometry.kind === "block device") {
       return { startBytes: offsetBytes, endBytes: this.sizeBytes };

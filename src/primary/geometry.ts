@@ -4,6 +4,7 @@
 import { check } from "../../ffi/errno.ts";
 import { openLibc } from "../../ffi/libc.ts";
 import { cString } from "../../ffi/memory.ts";
+import { unlessMissingSync } from "../base/files.ts";
 import { bytes, struct, u32, viewOf } from "../base/struct.ts";
 import { SECTOR } from "../base/units.ts";
 
@@ -107,12 +108,7 @@ function queueOf(deviceNumber: string): (attribute: string) => string | null {
 }
 
 function readAttribute(path: string): string | null {
-  try {
-    return Deno.readTextFileSync(path).trim();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
-    throw error;
-  }
+  return unlessMissingSync(() => Deno.readTextFileSync(path).trim());
 }
 
 function ioctl(fd: number, request: bigint, out: BigUint64Array | Int32Array, call: string): void {

@@ -8,6 +8,7 @@
 import { usageError } from "../base/errors.ts";
 import { statPrimary } from "./block_device.ts";
 import { deviceNumberText } from "./geometry.ts";
+import { unlessMissing, unlessMissingSync } from "../base/files.ts";
 
 export interface InUseOptions {
   /** Put before /proc and /sys; tests look at a made-up machine. */
@@ -112,26 +113,18 @@ async function loopsOf(identity: PrimaryIdentity, root: string): Promise<string[
 }
 
 async function isSame(identity: PrimaryIdentity, path: string): Promise<boolean> {
-  try {
-    const info = await Deno.stat(path);
-    if (info.isBlockDevice) {
-      return identity.deviceNumbers.includes(deviceNumberText(info.rdev ?? 0));
-    }
-    return identity.file !== undefined && identity.file === fileIdentity(info);
-  } catch (error) {
-    // A path of another mount namespace, or a deleted file: not ours to see.
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
+  const info = await unlessMissing(Deno.stat(path));
+  // A path of another mount namespace, or a deleted file: not ours to see.
+  if (info === null) return false;
+  if (info.isBlockDevice) {
+    return identity.deviceNumbers.includes(deviceNumberText(info.rdev ?? 0));
   }
+  return identity.file !== undefined && identity.file === fileIdentity(info);
 }
 
 function numberOfNode(path: string): string {
-  try {
-    return deviceNumberText(Deno.statSync(path).rdev ?? 0);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return "";
-    throw error;
-  }
+  const info = unlessMissingSync(() => Deno.statSync(path));
+  return info === null ? "" : deviceNumberText(info.rdev ?? 0);
 }
 
 /** The kernel writes space, tab, newline and backslash in its tables as \040 and so on. */
@@ -140,23 +133,10 @@ function unescapeOctal(text: string): string {
 }
 
 function textOf(path: string): string | null {
-  try {
-    return Deno.readTextFileSync(path).trim();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
-      return null;
-    }
-    throw error;
-  }
+  return unlessMissingSync(() => Deno.readTextFileSync(path).trim());
 }
 
 function namesIn(path: string): string[] {
-  try {
-    return [...Deno.readDirSync(path)].map(({ name }) => name).sort();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
-      return [];
-    }
-    throw error;
-  }
+  const entries = unlessMissingSync(() => [...Deno.readDirSync(path)]);
+  return (entries ?? []).map(({ name }) => name).sort();
 }

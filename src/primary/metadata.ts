@@ -138,29 +138,17 @@ export class PrimaryMetadata {
   }
 
   /**
-   * Durable when it resolves: from now on primary and replica may differ in what is in flight.
-   * Does not hide a divergence: `diverged` stays until a resync stores another state.
-   */
-  markActive(nowMs: number): Promise<void> {
-    return this.#mark("active", nowMs);
-  }
-
-  /**
    * Only when the replica's last checkpoint equals the primary and the primary is flushed. Leaves
    * `diverged` as it is.
    */
   markClean(nowMs: number): Promise<void> {
-    return this.#mark("clean", nowMs);
+    const state = this.#superblock.state === "diverged" ? "diverged" : "clean";
+    return this.storeSuperblock({ state, writtenMs: nowMs });
   }
 
   /** Durable when it resolves: from now on the replica lacks writes that the primary has. */
   markDiverged(nowMs: number): Promise<void> {
-    return this.#mark("diverged", nowMs);
-  }
-
-  #mark(state: "active" | "clean" | "diverged", nowMs: number): Promise<void> {
-    const sticky = this.#superblock.state === "diverged" ? "diverged" : state;
-    return this.storeSuperblock({ state: sticky, writtenMs: nowMs });
+    return this.storeSuperblock({ state: "diverged", writtenMs: nowMs });
   }
 
   /** Replaces fields of the superblock; durable in both copies when it resolves. */

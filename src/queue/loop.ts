@@ -11,7 +11,7 @@
 // then one call submits all of them and waits for the next completion.
 
 import { checkResult, errnoError } from "../../ffi/errno.ts";
-import { high32, low32, PAGE_BYTES, SharedArea } from "../../ffi/memory.ts";
+import { high32, low32, MEMORY_PAGE_BYTES, SharedArea } from "../../ffi/memory.ts";
 import type { UblkQueue } from "../ublk/queue.ts";
 import { type CqeSink, IORING_OP_READ, isPassingRefusal, type Ring } from "../ublk/ring.ts";
 import { UBLK_IO_RES_ABORT, UBLK_IO_RES_OK } from "../ublk/uapi.ts";
@@ -57,7 +57,7 @@ export class QueueLoop implements CqeSink {
     this.#target = options.target;
     this.#handler = options.handler;
     this.#doorbellFd = options.doorbellFd;
-    this.#doorbellArea = SharedArea.allocate(PAGE_BYTES);
+    this.#doorbellArea = SharedArea.allocate(MEMORY_PAGE_BYTES);
     this.#doorbellLow = low32(this.#doorbellArea.address);
     this.#doorbellHigh = high32(this.#doorbellArea.address);
     this.#control = options.control;

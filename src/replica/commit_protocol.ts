@@ -2,9 +2,9 @@
 // one that we know. The inode's put is the commit.
 //
 // A put whose answer was lost may have taken effect, now or later; what happened is found out by
-// reading. Anything there that is not ours means another writer: `fenced`, and nothing is merged.
+// reading. Anything there that is not ours means another writer, and nothing is merged.
 //
-// With a claim on the replica (claim.ts) the card decides who is fenced, always read after the object:
+// The claim on the replica (claim.ts) decides who is fenced; its card is always read after the object:
 // - An inode that is neither what we put nor exactly what we started from: a later claim touched it,
 //   or committed, and we are fenced; or the claim is ours, and a tool that claims nothing noted a time.
 //   Two writers' inodes may well be alike but for the times, so alike is not enough to be ours.
@@ -29,8 +29,8 @@ const TIME_RACES_MAX = 16;
 const SEGMENT_RACES_MAX = 16;
 
 export interface PutOptions {
-  /** The writer's right to write; without one every foreign object fences it. */
-  readonly claim?: WriteClaim;
+  /** The writer's right to write. */
+  readonly claim: WriteClaim;
   readonly signal?: AbortSignal;
 }
 
@@ -84,7 +84,6 @@ export async function putSegment(
     });
     if (found.verdict === "same") return found.etag;
     if (found.verdict === "other") {
-      if (!claim) throw fenced(key, "a segment that is not ours has this number", store);
       await claim.requireHeld({ signal });
       condition = { etag: found.etag };
       continue;
@@ -99,7 +98,7 @@ export async function putSegment(
   });
 }
 
-type Comparison =
+type Compared =
   | { readonly verdict: "absent" }
   | { readonly verdict: "same" | "other"; readonly etag: string };
 
@@ -109,7 +108,7 @@ async function compareObject(
   key: string,
   image: SegmentImage,
   signal?: AbortSignal,
-): Promise<Comparison> {
+): Promise<Compared> {
   let chunk = 0;
   let used = 0;
   let etag = "";
@@ -175,7 +174,7 @@ export async function putInode(
     if (found.bytes.length < InodeRecord.size) throw fenced(INODE_KEY, "it was cut short", store);
     const raw = found.bytes.slice(0, InodeRecord.size);
     if (!equalBytes(raw, bytes) && !equalBytes(raw, base.bytes)) {
-      await claim?.requireHeld({ signal });
+      await claim.requireHeld({ signal });
     }
     // Ours (a lost answer, or a reader that adopted our segment), possibly with newer times.
     if (sameButTimes(raw, bytes)) return known(raw, found.etag);

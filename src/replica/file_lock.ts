@@ -10,6 +10,7 @@
 // Caller: file_store.ts.
 
 import type { Clock } from "../base/clock.ts";
+import { within } from "../base/within.ts";
 import { closedError, storeUnavailable } from "./store_error.ts";
 
 const POLL_FIRST_MS = 1;
@@ -71,12 +72,8 @@ export class FileLock {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const { clock } = this.#options;
-    const waiting = new AbortController();
-    const signals = signal ? [signal, waiting.signal] : [waiting.signal];
-    const limit = clock.sleep(deadlineMs - clock.nowMs(), AbortSignal.any(signals));
-    const first = await Promise.race([before.then(() => "turn"), limit.then(() => "limit")]);
-    waiting.abort();
-    if (first === "limit") throw this.#gaveUp(signal);
+    const waited = await within(before, deadlineMs - clock.nowMs(), { clock, signal });
+    if (waited === "late") throw this.#gaveUp(signal);
   }
 
   async #acquire(deadlineMs: number, signal: AbortSignal | undefined): Promise<void> {

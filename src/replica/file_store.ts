@@ -33,6 +33,7 @@ import type {
   StorePutOptions,
 } from "./object_store.ts";
 import { closedError, storeUnavailable } from "./store_error.ts";
+import { parentOf, syncDirectory, unlessMissing } from "../base/files.ts";
 
 const LOCK_TIMEOUT_MS = 30_000;
 const READ_BYTES_MAX = 8 * 1024 * 1024;
@@ -311,25 +312,6 @@ async function rootInfo(path: string): Promise<Deno.FileInfo> {
   });
 }
 
-/** Null where there is no such file, also when a component of its path is a file. */
-async function unlessMissing<T>(result: Promise<T>): Promise<T | null> {
-  try {
-    return await result;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || codeOf(error) === "ENOTDIR") return null;
-    throw error;
-  }
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const folder = await Deno.open(path, { read: true });
-  try {
-    await folder.sync();
-  } finally {
-    folder.close();
-  }
-}
-
 function replaced(uri: string, cause?: unknown): ReplicaError {
   return storeUnavailable(`Cannot use ${uri}: its directory was removed, replaced or unmounted`, {
     code: "Replaced",
@@ -362,10 +344,6 @@ function etagFrom(stampMs: number, size: number): string {
 
 function identityOf(info: Deno.FileInfo): string {
   return `${info.dev}:${info.ino}`;
-}
-
-function parentOf(path: string): string {
-  return path.slice(0, Math.max(1, path.lastIndexOf("/")));
 }
 
 /** The URI of an absolute path, unencoded as the operator writes it. */

@@ -8,6 +8,7 @@
 import { usageError } from "../base/errors.ts";
 import { mergeNeighbours } from "./gather.ts";
 import { closedError } from "./store_error.ts";
+import { unlessMissing } from "../base/files.ts";
 
 const SUFFIX = ".tmp";
 const STAGING_BYTES = 1024 * 1024;
@@ -93,7 +94,7 @@ export async function removeLeftovers(folder: string): Promise<void> {
     // NFS wants a descriptor that may write for a lock that excludes others.
     const file = await Deno.open(path, { read: true, write: true });
     try {
-      if (await file.tryLock(true)) await removeIfThere(path);
+      if (await file.tryLock(true)) await unlessMissing(Deno.remove(path));
     } finally {
       file.close();
     }
@@ -110,17 +111,9 @@ export async function checkTimes(folder: string): Promise<void> {
     const info = await Deno.stat(path);
     if (info.mtime?.getTime() === wanted.getTime()) return;
   } finally {
-    await removeIfThere(path);
+    await unlessMissing(Deno.remove(path));
   }
   throw usageError(`Cannot keep a replica in ${folder}: the file system keeps no exact times`, {
     hint: "Put the replica on a POSIX file system such as ext4, xfs, btrfs or NFS.",
   });
-}
-
-async function removeIfThere(path: string): Promise<void> {
-  try {
-    await Deno.remove(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
 }

@@ -5,9 +5,9 @@
 // success; a commit that failed is kept, whole, and is finished by committing the same batch again:
 // same segment, same bytes. One commit at a time.
 //
-// A writer that meets a foreign change is fenced: it refuses everything from then on. Under a claim on
-// the replica the numbers of its segments leave no gap that an earlier writer's late put could fill: such
-// an orphan would look like a checkpoint once the inode has passed it.
+// A writer that meets a foreign change is fenced: it refuses everything from then on. It writes under a
+// claim on the replica, and the numbers of its segments leave no gap that an earlier writer's late put
+// could fill: such an orphan would look like a checkpoint once the inode has passed it.
 
 import { invariant } from "../base/assert.ts";
 import { ReplicaError, usageError } from "../base/errors.ts";
@@ -22,18 +22,17 @@ import {
   type Inode,
   INODE_KEY,
   InodeRecord,
-  newInode,
   resizedInode,
 } from "../format/inode.ts";
-import { SEGMENT_BYTES_MAX, SegmentHeader, segmentKey } from "../format/segment.ts";
+import { SEGMENT_BYTES_MAX, SegmentHeader } from "../format/segment.ts";
 import { digestOfHeader, readCheckpointDigest } from "./checkpoint_digest.ts";
 import { type Mutations, prepareMutations, withClearTail } from "./mutations.ts";
-import { equalBytes, putInode, putSegment } from "./commit_protocol.ts";
-import { type KnownInode, readHead, readInode } from "./inode_reader.ts";
+import { putInode, putSegment } from "./commit_protocol.ts";
+import { type KnownInode, readHead } from "./inode_reader.ts";
 import { Limiter } from "./limiter.ts";
 import { NodeLoader } from "./node_loader.ts";
 import type { ObjectStore, RequestOptions } from "./object_store.ts";
-import { type OrphanReport, resolveOrphans, settleOrphans } from "./orphans.ts";
+import { type OrphanReport, settleOrphans } from "./orphans.ts";
 import {
   checkSegmentBytes,
   emptySegment,
@@ -48,9 +47,7 @@ import type { WriteClaim } from "./write_claim.ts";
 import type {
   CommitOptions,
   CommitResult,
-  CreateOptions,
   OpenClaimedOptions,
-  OpenOptions,
   WriterOptions,
 } from "./writer_options.ts";
 
@@ -58,9 +55,9 @@ import type {
 interface Beginning {
   readonly base: KnownInode;
   readonly orphans: OrphanReport;
-  readonly claim?: WriteClaim;
-  readonly standing?: Map<number, string>;
-  readonly staged?: StagedTail | null;
+  readonly claim: WriteClaim;
+  readonly standing: Map<number, string>;
+  readonly staged: StagedTail | null;
 }
 
 /** What remains to be done of a commit whose bytes are settled. */
@@ -80,12 +77,12 @@ const CONCURRENCY = 16;
 
 export class HyperfileWriter {
   readonly geometry: Geometry;
-  /** What open() found above the last checkpoint. */
+  /** What openClaimed() found above the last checkpoint. */
   readonly orphans: OrphanReport;
   readonly #store: ObjectStore;
   readonly #options: WriterOptions;
   readonly #loader: NodeLoader;
-  readonly #claim: WriteClaim | undefined;
+  readonly #claim: WriteClaim;
   /** Etags of useless objects that have a number which will come up. */
   readonly #standing: Map<number, string>;
   #base: KnownInode;
@@ -103,7 +100,7 @@ export class HyperfileWriter {
   #busy = false;
 
   private constructor(store: ObjectStore, beginning: Beginning, options: WriterOptions) {
-    const { base, orphans, claim, standing = new Map(), staged = null } = beginning;
+    const { base, orphans, claim, standing, staged } = beginning;
     this.#store = store;
     this.#base = base;
     this.orphans = orphans;
@@ -125,30 +122,6 @@ export class HyperfileWriter {
       format,
       cacheBytes: options.nodeCacheBytes ?? NODE_CACHE_BYTES,
     });
-  }
-
-  /** Creates an empty replica; a usage error when there is one already. */
-  static async create(store: ObjectStore, options: CreateOptions): Promise<HyperfileWriter> {
-    const { signal } = options;
-    const bytes = InodeRecord.toBytes(newInode(options));
-    const put = await store.put(INODE_KEY, [bytes], { condition: { absent: true }, signal });
-    const found = await readInode(store, { signal });
-    // Refused, but what stands there is what we put: the answer to an earlier try was lost.
-    if (found === null || !(put.stored || equalBytes(found.bytes, bytes))) {
-      throw usageError(`Cannot create a replica at ${store.uri}: there is one already`, {
-        context: { object: INODE_KEY, uri: store.uri },
-      });
-    }
-    const orphans = { adopted: null, deleted: [] };
-    return new HyperfileWriter(store, { base: found, orphans }, options);
-  }
-
-  /** Opens a replica at its head. The caller has made sure that nobody else writes to it. */
-  static async open(store: ObjectStore, options: OpenOptions): Promise<HyperfileWriter> {
-    const { signal } = options;
-    const found = await readHead(store, { signal });
-    const { known, report } = await resolveOrphans(store, found, options.orphans, { signal });
-    return new HyperfileWriter(store, { base: known, orphans: report }, options);
   }
 
   /** Opens a replica at its head under a claim: whoever wrote before is fenced, or was this primary. */
@@ -249,8 +222,7 @@ export class HyperfileWriter {
       this.#sizeBytes = this.#base.inode.size;
       for (; this.#staged.length > 0; this.#staged.pop()) {
         const { id, etag } = this.#staged[this.#staged.length - 1];
-        if (this.#claim) await this.#putEmpty(id, etag, signal);
-        else await this.#store.delete(segmentKey(id), { signal });
+        await this.#putEmpty(id, etag, signal);
       }
     } finally {
       this.#busy = false;
@@ -286,7 +258,6 @@ export class HyperfileWriter {
     const mutations = prepareMutations(batch, {
       dataBlockBytes: geometry.dataBlockBytes,
       zeroForm: this.#options.zeroForm ?? "hole",
-      dropZeroData: this.#options.dropZeroData ?? true,
     });
     checkSegmentBytes(mutations.data.length * geometry.dataBlockBytes, this.#segmentBytesMax);
     const sizeBytes = this.#newSize(mutations, options);
@@ -356,10 +327,10 @@ export class HyperfileWriter {
     for (const { offset, words } of image.nodes) this.#loader.keep(image.segmentId, offset, words);
   }
 
-  /** Staged segments leave out the next number: under a claim it must not stay free. */
+  /** Staged segments leave out the next number, which must not stay free. */
   async #fillGap(signal: AbortSignal | undefined): Promise<void> {
     const id = this.#base.inode.lastSeq + 1;
-    if (this.#claim && this.#staged.length === 0) {
+    if (this.#staged.length === 0) {
       this.#standing.set(id, await this.#putEmpty(id, this.#standing.get(id), signal));
     }
   }

@@ -56,8 +56,6 @@ export function isZeroData(bytes: Uint8Array): boolean {
 export interface MutationOptions {
   readonly dataBlockBytes: number;
   readonly zeroForm: ZeroForm;
-  /** Store data blocks of zeros as zero blocks. */
-  readonly dropZeroData: boolean;
 }
 
 class MutationBuilder {
@@ -139,7 +137,7 @@ export function prepareMutations(batch: CheckpointBatch, options: MutationOption
     if (bytes.length !== options.dataBlockBytes) {
       invariant(false, `a data block of ${options.dataBlockBytes} bytes has ${bytes.length}`);
     }
-    if (options.dropZeroData && isZeroData(bytes)) builder.addZeros(block, block + 1);
+    if (isZeroData(bytes)) builder.addZeros(block, block + 1);
     else builder.addData(block, bytes);
   }
   for (; next < zeroRanges.length; next++) {

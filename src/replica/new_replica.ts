@@ -17,7 +17,7 @@ import {
 } from "../format/device_card.ts";
 import { INODE_KEY } from "../format/inode.ts";
 import { probeStore } from "./conditional_puts.ts";
-import { HyperfileWriter } from "./hyperfile_writer.ts";
+import { createHyperfile } from "./create_hyperfile.ts";
 import type { ObjectStore } from "./object_store.ts";
 import { UnsafeStore } from "./unsafe_store.ts";
 
@@ -56,7 +56,7 @@ export class NewReplica {
       await this.#putCard(store);
       // An inode that was there already is not ours to remove, whatever it turns out to be.
       if (await store.head(INODE_KEY) === null) this.#made.push(INODE_KEY);
-      (await HyperfileWriter.create(store, this.#options.card)).close();
+      await createHyperfile(store, this.#options.card);
     });
   }
 

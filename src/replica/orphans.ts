@@ -1,12 +1,12 @@
 // Segments above the inode's last number, met when a replica is opened for writing.
 //
 // `last + 1` is what a crash between a segment's put and its inode's put leaves behind: a whole
-// checkpoint that was never published. It is adopted (published) or deleted, as the caller wants.
+// checkpoint that was never published. It is adopted (published) where the caller wants that.
 // Anything further up can only be left over from a resync that never finished or from a writer that
-// skipped numbers: stale, deleted before the first write, because its number will come up again.
+// skipped numbers: stale, and in the way, because its number will come up again.
 //
-// With a claim on the replica nothing is deleted: an earlier writer that does not know yet that it is
-// fenced could be at it too, and a delete has no condition. So what is not adopted is emptied, by CAS:
+// Nothing is deleted: an earlier writer that does not know yet that it is fenced could be at it too,
+// and a delete has no condition. So what is not adopted is emptied, by CAS:
 // replaced by a segment without blocks that no tool takes for a checkpoint. Only segments that carry
 // the stamp of this primary's own claim are adopted, and hold nothing that its maps do not name: another
 // writer's are not its history, nor are those of the drive that it is an older copy of. And only when no
@@ -40,14 +40,11 @@ const EMPTY_CONCURRENCY = 16;
 /** Lost answers in a row before an adoption is given up, as with a claim. */
 const ADOPT_ATTEMPTS_MAX = 16;
 
-/** What to do with a whole segment that was never published. */
-export type OrphanPolicy = "adopt" | "delete" | "refuse";
-
 export interface OrphanReport {
   /** The checkpoint that was published, or null. */
   readonly adopted: number | null;
-  /** Deleted or emptied. */
-  readonly deleted: readonly number[];
+  /** Those that were emptied. */
+  readonly emptied: readonly number[];
 }
 
 /** The segments above `last`, ascending. */
@@ -67,41 +64,6 @@ export async function listAbove(
   return found;
 }
 
-/**
- * Deals with the orphans above `known`. Returns the inode as it stands afterwards. Order: the stale
- * ones go first, so that a crash in here never makes one of them look like the next checkpoint.
- */
-export async function resolveOrphans(
-  store: ObjectStore,
-  known: KnownInode,
-  policy: OrphanPolicy,
-  options: RequestOptions = {},
-): Promise<{ known: KnownInode; report: OrphanReport }> {
-  const next = known.inode.lastSeq + 1;
-  const ids = (await listAbove(store, known.inode.lastSeq, options)).map(({ id }) => id);
-  if (ids.length === 0) return { known, report: { adopted: null, deleted: [] } };
-  if (policy === "refuse") {
-    throw dataError(`Cannot open ${store.uri} for writing: segment ${ids[0]} was never published`, {
-      context: { object: segmentKey(ids[0]), uri: store.uri },
-      hint: "Open it with a policy that adopts or deletes unpublished segments.",
-    });
-  }
-  const deleted = ids.filter((id) => id !== next);
-  for (const id of deleted) await store.delete(segmentKey(id), options);
-  await hit("attach.after-stale-segments");
-  if (ids[0] !== next) return { known, report: { adopted: null, deleted } };
-
-  const inodeBytes = policy === "adopt" ? await adoptable(store, known, next, options) : null;
-  if (inodeBytes === null) {
-    await store.delete(segmentKey(next), options);
-    return { known, report: { adopted: null, deleted: [next, ...deleted] } };
-  }
-  await hit("attach.before-adoption");
-  const adopted = await putInode(store, inodeBytes, known, options);
-  await hit("attach.after-adoption");
-  return { known: adopted, report: { adopted: next, deleted } };
-}
-
 export interface ClaimedOrphans {
   readonly known: KnownInode;
   readonly report: OrphanReport;
@@ -110,7 +72,7 @@ export interface ClaimedOrphans {
 }
 
 /**
- * The same under a claim. `adoptEpoch`: the claim under which this primary's last run wrote, when the
+ * Deals with the orphans above `known`, and returns the inode as it stands afterwards. `adoptEpoch`: the claim under which this primary's last run wrote, when the
  * inode is the last one that this primary knows of; null: there is nothing to adopt.
  */
 export async function settleOrphans(
@@ -161,7 +123,7 @@ export async function settleOrphans(
   await hit("attach.after-stale-segments");
   return {
     known: current,
-    report: { adopted, deleted: found.map(({ id }) => id) },
+    report: { adopted, emptied: found.map(({ id }) => id) },
     standing,
   };
 }
@@ -233,7 +195,6 @@ async function adoptable(
   if (!same || body.size < areas.endOffset) {
     throw dataError(`Cannot adopt segment ${object}: it does not continue this replica`, {
       context: { object, uri: store.uri, size: body.size },
-      hint: "Open the replica with the policy that deletes unpublished segments.",
     });
   }
   const limits = { format: geometry.pointerFormat, segmentIdMax: id };

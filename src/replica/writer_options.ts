@@ -1,8 +1,6 @@
 // What a HyperfileWriter is told, and what it answers.
 
-import type { NewInodeOptions } from "../format/inode.ts";
 import type { ZeroForm } from "./mutations.ts";
-import type { OrphanPolicy } from "./orphans.ts";
 import type { StagedTail } from "./staged_tail.ts";
 import type { WriteClaim } from "./write_claim.ts";
 
@@ -14,16 +12,7 @@ export interface WriterOptions {
   readonly segmentBytesMax?: number;
   /** How zero ranges and blocks of zeros are stored; a hole unless told otherwise. */
   readonly zeroForm?: ZeroForm;
-  /** Store data blocks of zeros as zero blocks; on by default. */
-  readonly dropZeroData?: boolean;
   readonly signal?: AbortSignal;
-}
-
-export interface CreateOptions extends WriterOptions, NewInodeOptions {}
-
-export interface OpenOptions extends WriterOptions {
-  /** What to do with a segment that was put but never published. */
-  readonly orphans: OrphanPolicy;
 }
 
 export interface OpenClaimedOptions extends WriterOptions {

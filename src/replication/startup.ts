@@ -30,10 +30,10 @@
 // not matter which of the two it is: they are copied.)
 
 /** What the superblock says of the last time the device ran. */
-export type PrimaryState = "formatted" | "active" | "clean" | "diverged";
+export type StartState = "formatted" | "active" | "clean" | "diverged";
 
 export interface StartupFacts {
-  readonly primaryState: PrimaryState;
+  readonly primaryState: StartState;
   /** Newest checkpoint in the primary's flush log; 0: none. */
   readonly primaryCno: number;
   /** Newest committed checkpoint of the replica; 0: none. */

@@ -12,13 +12,13 @@ import type { ObjectStore } from "../replica/object_store.ts";
 import { requireDeviceCard } from "../replica/read_device_card.ts";
 import { readDataBlocks } from "../replica/segment_index.ts";
 import { hasStamp } from "../replica/touch_inode.ts";
-import type { PrimaryState, StartupFacts } from "../replication/startup.ts";
+import type { StartState, StartupFacts } from "../replication/startup.ts";
 import type { MarkedBlocks } from "./marked_blocks.ts";
 import type { StagedFound, StagedStart } from "./staged_start.ts";
 
 export interface FactsOptions {
   readonly metadata: PrimaryMetadata;
-  readonly primaryState: PrimaryState;
+  readonly primaryState: StartState;
   /** Regions that the primary's map names. */
   readonly dirtyRegions: number;
   /** The blocks that it names, and the staged map. */

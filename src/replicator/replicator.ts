@@ -14,9 +14,9 @@
 // 2. Copies stand in the ring like writes (resync.ts), so order is the ring's, always.
 //
 // An error that time does not heal (a foreign writer, a contradiction in stored bytes) ends
-// replication: from then on writes only mark their chunks and the device goes on locally. The
-// primary's superblock says `active` for as long as a daemon runs and only a drained stop makes it
-// `clean`, so the next start knows that the replica is behind (promise 5).
+// replication: from then on writes only mark their chunks and the device goes on locally. While a
+// daemon runs the primary's superblock never says `clean` (marks_of_target.ts says what it does say):
+// only a drained stop makes it that, so the next start knows that the replica is behind (promise 5).
 
 import { ReplicaError } from "../base/errors.ts";
 import { hitNow } from "../base/failpoints.ts";

@@ -51,7 +51,7 @@ export interface ResyncOptions extends UnreadableOptions {
 }
 
 /** A stretch of the device that begins and ends with stale blocks. */
-interface Stretch {
+interface StaleStretch {
   readonly firstBlock: number;
   readonly blocks: number;
   /** The stale ones, relative to the first block. */
@@ -146,7 +146,7 @@ export class Resync {
     yield* this.#unreadable.aside();
   }
 
-  #begin(stretch: Stretch): void {
+  #begin(stretch: StaleStretch): void {
     const copy = this.#copy(stretch).finally(() => {
       this.#copies.delete(copy);
       if (this.#enabled) this.pump();
@@ -156,7 +156,7 @@ export class Resync {
   }
 
   /** The next stretch whose lock could be had at once: locked, its bits cleared. Null: none now. */
-  #next(): Stretch | null {
+  #next(): StaleStretch | null {
     // The map of a large device takes long to be looked through for nothing.
     const stretch = this.#stale.count() > this.#takenChunks ? this.#find() : null;
     if (stretch === null) this.#pausedUntilMs = this.#options.clock.nowMs() + RETRY_MS;
@@ -164,7 +164,7 @@ export class Resync {
     return stretch;
   }
 
-  #find(): Stretch | null {
+  #find(): StaleStretch | null {
     const stale = this.#stale;
     let wrapped = false;
     while (true) {
@@ -200,7 +200,7 @@ export class Resync {
     return runs;
   }
 
-  #stretch(chunks: readonly BlockRun[]): Stretch {
+  #stretch(chunks: readonly BlockRun[]): StaleStretch {
     const map = this.#stale;
     const firstBlock = map.firstBlock(chunks[0].first);
     const stale = chunks.map(({ first, count }) => ({
@@ -217,14 +217,14 @@ export class Resync {
     };
   }
 
-  #hasRoom(stretch: Stretch): boolean {
+  #hasRoom(stretch: StaleStretch): boolean {
     const used = this.#options.pool.usedUnits();
     if (used === 0 && this.#copies.size === 0) return true;
     const planned = this.#copies.size * this.#stretchChunks * this.#stale.chunkBlocks;
     return used + planned + stretch.staleBlocks <= this.#limitUnits;
   }
 
-  async #copy(stretch: Stretch): Promise<void> {
+  async #copy(stretch: StaleStretch): Promise<void> {
     const { clock, pace, pool, wakeQueues } = this.#options;
     const sinceMs = clock.nowMs();
     const buffer = this.#buffers.pop() ?? this.#newBuffer();
@@ -253,7 +253,7 @@ export class Resync {
   }
 
   /** The stale blocks that were read, and those that are to be tried again; others were put aside. */
-  async #read(stretch: Stretch, bytes: Uint8Array): Promise<StretchRead> {
+  async #read(stretch: StaleStretch, bytes: Uint8Array): Promise<StretchRead> {
     const { source, pool } = this.#options;
     try {
       await source.readInto(stretch.firstBlock * pool.unitBytes, bytes);
@@ -266,7 +266,7 @@ export class Resync {
     }
   }
 
-  async #readEach(stretch: Stretch, bytes: Uint8Array): Promise<StretchRead> {
+  async #readEach(stretch: StaleStretch, bytes: Uint8Array): Promise<StretchRead> {
     const { source, pool } = this.#options;
     const unit = pool.unitBytes;
     const readable: BlockRun[] = [];

@@ -6,7 +6,7 @@ import type { ReplicaLocation } from "../replica/replica_uri.ts";
 import type { S3Config } from "../replica/s3_settings.ts";
 import type { CheckpointLimits } from "../replication/checkpoint_policy.ts";
 import type { Mode } from "../replication/mode.ts";
-import type { PrimaryState } from "../replication/startup.ts";
+import type { StartState } from "../replication/startup.ts";
 import type { SharedLayout } from "../shared/layout.ts";
 import type { ReplicatorState } from "./replicator_options.ts";
 
@@ -17,7 +17,7 @@ export interface ReplicatorRoomOptions {
   readonly primaryPath: string;
   readonly bufferedIo: boolean;
   /** The superblock's state when the device was opened: main marks it active afterwards. */
-  readonly primaryState: PrimaryState;
+  readonly primaryState: StartState;
   /** The operator said that a primary that was never copied holds nothing but zeros. */
   readonly skipInitialSync: boolean;
   /** False: every region counts as dirty until the device is stopped. */

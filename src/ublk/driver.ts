@@ -4,6 +4,7 @@
 import { errnoOf } from "../../ffi/errno.ts";
 import { type DevInfo, UblkControl } from "./control.ts";
 import { FEATURES, stateName } from "./uapi.ts";
+import { unlessMissingSync } from "../base/files.ts";
 
 const CLASS_DIRECTORY = "/sys/class/ublk-char";
 const STOP_DEADLINE_MS = 60_000;
@@ -15,15 +16,18 @@ export interface DriverDevice {
   readonly queues: number;
   readonly depth: number;
   readonly bufferBytes: number;
-  /** Process that serves the device; -1: none yet. */
+  /** Process that serves the device, as the driver remembers it; -1: none yet. */
   readonly pid: number;
+  /** "dead", "live", "quiesced" or "failed". */
   readonly state: string;
 }
 
+/** What the driver can do, or can't. */
 export interface FeatureState {
   readonly name: string;
   readonly bit: number;
   readonly present: boolean;
+  /** What the feature is for, one line. */
   readonly summary: string;
 }
 
@@ -82,16 +86,9 @@ function describe(info: DevInfo): DriverDevice {
 }
 
 function deviceNumbers(): number[] {
-  const numbers: number[] = [];
-  try {
-    for (const entry of Deno.readDirSync(CLASS_DIRECTORY)) {
-      const match = /^ublkc(\d+)$/.exec(entry.name);
-      if (match) numbers.push(Number(match[1]));
-    }
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  return numbers.sort((a, b) => a - b);
+  const entries = unlessMissingSync(() => [...Deno.readDirSync(CLASS_DIRECTORY)]) ?? [];
+  const names = entries.map(({ name }) => /^ublkc(\d+)$/.exec(name)?.[1]);
+  return names.filter((name) => name !== undefined).map(Number).sort((a, b) => a - b);
 }
 
 async function withControl<T>(run: (control: UblkControl) => Promise<T>): Promise<T> {

@@ -9,7 +9,7 @@
 
 import { checkResult, errno, errnoError } from "../../ffi/errno.ts";
 import { MAP_POPULATE, MAP_SHARED, openLibc, PROT_READ } from "../../ffi/libc.ts";
-import { high32, int32At, low32, PAGE_BYTES } from "../../ffi/memory.ts";
+import { high32, int32At, low32, MEMORY_PAGE_BYTES } from "../../ffi/memory.ts";
 import { alignUp } from "../base/units.ts";
 import { IORING_OP_URING_CMD, type Ring, SQE_CMD_WORD } from "./ring.ts";
 import {
@@ -86,7 +86,7 @@ export class UblkQueue {
     const libc = openLibc();
     const pageBytes = checkResult(libc.getpagesize(), "read the page size");
     const strideBytes = alignUp(UBLK_MAX_QUEUE_DEPTH * IoDesc.size, pageBytes);
-    const mapBytes = alignUp(options.depth * IoDesc.size, Math.max(pageBytes, PAGE_BYTES));
+    const mapBytes = alignUp(options.depth * IoDesc.size, Math.max(pageBytes, MEMORY_PAGE_BYTES));
     const address = libc.mmap(
       0n,
       BigInt(mapBytes),

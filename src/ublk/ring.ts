@@ -10,7 +10,14 @@
 
 import { checkResult, EAGAIN, EBUSY, EINTR, EINVAL } from "../../ffi/errno.ts";
 import { IoUring, IoUringParams, type Liburing, openLiburing } from "../../ffi/liburing.ts";
-import { high32, int32At, low32, PAGE_BYTES, pointerAt, SharedArea } from "../../ffi/memory.ts";
+import {
+  high32,
+  int32At,
+  low32,
+  MEMORY_PAGE_BYTES,
+  pointerAt,
+  SharedArea,
+} from "../../ffi/memory.ts";
 import { invariant } from "../base/assert.ts";
 import { i32, struct, u16, u32, u64, u8, viewOf } from "../base/struct.ts";
 
@@ -152,7 +159,7 @@ export class Ring {
 
   /** Sets up a ring for the calling thread; throws a kernel error when io_uring is refused. */
   static open(options: RingOptions, library: Liburing = openLiburing()): Ring {
-    const memory = SharedArea.allocate(PAGE_BYTES);
+    const memory = SharedArea.allocate(MEMORY_PAGE_BYTES);
     const base = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP |
       (options.wideSqes ? IORING_SETUP_SQE128 : 0);
     const fast = IORING_SETUP_SUBMIT_ALL |

@@ -6,9 +6,9 @@
 import { check } from "../../ffi/errno.ts";
 import { EFD_CLOEXEC, openLibc } from "../../ffi/libc.ts";
 import { SharedArea } from "../../ffi/memory.ts";
-import { systemClock } from "../base/clock.ts";
 import { ReplicaError } from "../base/errors.ts";
 import { roomLog } from "../base/log.ts";
+import { within } from "../base/within.ts";
 import { LOOP_CONTROL, LOOP_CONTROL_BYTES } from "../queue/loop.ts";
 import type { QueueRoomOptions } from "../queue/room.ts";
 import { QueueHandle } from "./queue_handle.ts";
@@ -105,15 +105,5 @@ export class QueueGroup {
     Atomics.store(this.#controls[queueId], LOOP_CONTROL.abandon, 1);
     const one = new Uint8Array(new BigUint64Array([1n]).buffer);
     openLibc().write(this.doorbellFds[queueId], one, 8n);
-  }
-}
-
-async function within<T>(promise: Promise<T>, ms: number): Promise<T | "late"> {
-  const timer = new AbortController();
-  const late = systemClock.sleep(ms, timer.signal).then(() => "late" as const);
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    timer.abort();
   }
 }

@@ -3,7 +3,7 @@
 
 import { viewOf } from "../../src/base/struct.ts";
 import { SegmentHeader } from "../../src/format/segment.ts";
-import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
+import { createWriter } from "../support/sole_writer.ts";
 import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
 import type { ObjectBody, PutResult } from "../../src/replica/object_store.ts";
 import type { CheckpointBatch } from "../../src/format/checkpoint_batch.ts";
@@ -84,7 +84,7 @@ async function main(): Promise<void> {
   const store = new TreeOnlyStore();
   const random = new Prng(1);
   for (const nodeCacheBytes of [1 << 30, 0]) {
-    const writer = await HyperfileWriter.create(store, { createdMs: 0, nodeCacheBytes });
+    const writer = await createWriter(store, { createdMs: 0, nodeCacheBytes });
     const fill: number[] = [];
     for (let at = 0; at < blocks; at += 65536) {
       const keys = sequential(at, Math.min(65536, blocks - at));

@@ -9,7 +9,7 @@ import { ReplicaError } from "../../src/base/errors.ts";
 import { InodeRecord } from "../../src/format/inode.ts";
 import { SegmentHeader } from "../../src/format/segment.ts";
 import { equalBytes } from "../../src/replica/commit_protocol.ts";
-import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
+import { createWriter, openWriter } from "../support/sole_writer.ts";
 import { assert } from "../support/assert.ts";
 import { batchOf, stamped } from "../support/batches.ts";
 import { readImage } from "../support/image.ts";
@@ -265,7 +265,7 @@ Deno.test("HyperfileWriter does not build on a damaged tree", async () => {
     damage(tamper);
     const store = tamper.done();
     const run = async () => {
-      const writer = await HyperfileWriter.open(store, { orphans: "adopt" });
+      const writer = await openWriter(store, { adopt: true });
       await writer.commit(batch, { mtimeMs: 1 });
     };
     const error = await failure(run());
@@ -330,7 +330,7 @@ Deno.test("a flipped byte gives an error or the same image", async () => {
 /** Several segments of our own writer. */
 async function ownImage(): Promise<TracedStore> {
   const store = new TracedStore();
-  const writer = await HyperfileWriter.create(store, { createdMs: 1, sizeBytes: 600 * 4096 });
+  const writer = await createWriter(store, { createdMs: 1, sizeBytes: 600 * 4096 });
   const random = new Prng(4);
   for (let round = 0; round < 5; round++) {
     const blocks = new Map<number, Uint8Array>();

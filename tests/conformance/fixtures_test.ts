@@ -3,7 +3,7 @@
 
 import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
 import { readInode } from "../../src/replica/inode_reader.ts";
-import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
+import { openWriter } from "../support/sole_writer.ts";
 import { isZeroData } from "../../src/replica/mutations.ts";
 import { assert, assertEquals } from "../support/assert.ts";
 import { batchOf, stamped } from "../support/batches.ts";
@@ -66,7 +66,7 @@ for (const replica of new Set(ROWS.map((row) => row.replica))) {
   Deno.test(`HyperfileWriter continues ${replica}`, async () => {
     const store = await load(replica);
     const before = (await readInode(store))!.inode;
-    const writer = await HyperfileWriter.open(store, { orphans: "refuse" });
+    const writer = await openWriter(store);
     const block = 4096;
     let image = await readImage(store);
     const blocks = [0, 3, 7, 300, 301, 700].map((i) => [i, stamped(i + 0.5)] as const);

@@ -4,7 +4,7 @@
 import { levelOf, rootWords } from "../../src/format/bmap.ts";
 import { equalBytes } from "../../src/replica/commit_protocol.ts";
 import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
-import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
+import { openWriter } from "../support/sole_writer.ts";
 import { assert, assertEquals } from "../support/assert.ts";
 import { batchOf, stamped } from "../support/batches.ts";
 import { readImage } from "../support/image.ts";
@@ -72,7 +72,7 @@ for (const [name, level, keys, options] of SHAPES) {
     const blockBytes = image.blockBytes ?? 4096;
     const expected = flat(image);
     const random = new Prng(7);
-    const writer = await HyperfileWriter.open(store, { orphans: "refuse" });
+    const writer = await openWriter(store);
     for (let round = 1; round <= 12; round++) {
       const blocks = new Map<number, Uint8Array>();
       for (let i = 0; i < 10; i++) {

@@ -1,7 +1,7 @@
 // The worked examples of the format, byte for byte: what our writer stores for known operations is
 // known by its hash.
 
-import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
+import { createWriter } from "../support/sole_writer.ts";
 import { assertEquals } from "../support/assert.ts";
 import { batchOf, filled } from "../support/batches.ts";
 import { sha256 } from "../support/image.ts";
@@ -24,13 +24,13 @@ function hashOf(store: TracedStore, key: string): Promise<string> {
 
 Deno.test("create() stores the inode of example 9.1", async () => {
   const store = new TracedStore();
-  await HyperfileWriter.create(store, { createdMs: CREATED_MS });
+  await createWriter(store, { createdMs: CREATED_MS });
   assertEquals(await hashOf(store, "inode"), CREATE_INODE);
 });
 
 Deno.test("commit() stores the segments and inodes of examples 9.2 and 9.3", async () => {
   const store = new TracedStore();
-  const writer = await HyperfileWriter.create(store, { createdMs: CREATED_MS });
+  const writer = await createWriter(store, { createdMs: CREATED_MS });
   const first = await writer.commit(batchOf([[0, filled(0xaa)], [15, filled(0xbb)]]), {
     mtimeMs: FIRST_MS,
   });
@@ -43,7 +43,7 @@ Deno.test("commit() stores the segments and inodes of examples 9.2 and 9.3", asy
 
 Deno.test("commit() stores the direct root of example 9.2", async () => {
   const store = new TracedStore();
-  const writer = await HyperfileWriter.create(store, {
+  const writer = await createWriter(store, {
     createdMs: CREATED_MS,
     zeroForm: "pointer",
   });

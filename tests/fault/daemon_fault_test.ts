@@ -10,7 +10,7 @@ import type { Clock } from "../../src/base/clock.ts";
 import { configureLog } from "../../src/base/log.ts";
 import { ReplicaError } from "../../src/base/errors.ts";
 import { KiB, SECTOR } from "../../src/base/units.ts";
-import type { DeviceConfig, ReplicaTarget } from "../../src/config.ts";
+import type { DeviceConfig, ReplicaTargetConfig } from "../../src/config.ts";
 import { PrimaryMetadata } from "../../src/primary/metadata.ts";
 import { listCheckpoints } from "../../src/replica/inode_reader.ts";
 import { readDeviceCard } from "../../src/replica/read_device_card.ts";
@@ -229,7 +229,7 @@ const CONFIG: DeviceConfig = {
   target: { type: "null" },
 };
 
-function targetConfig(uuid: string): ReplicaTarget {
+function targetConfig(uuid: string): ReplicaTargetConfig {
   return {
     type: "io-replica",
     path: "memory-primary",
@@ -242,10 +242,10 @@ function targetConfig(uuid: string): ReplicaTarget {
     skipInitialSync: false,
     writeIntent: true,
     takeOver: false,
-    forceStartupRecover: false,
+    force: false,
     congestion: "resync",
-    recoverConcurrency: 1,
-    resyncRate: null,
+    resyncConcurrency: 1,
+    resyncBytesPerSecond: null,
     acceptUnsafeStore: false,
   };
 }

@@ -3,7 +3,8 @@
 
 import { ReplicaError } from "../../src/base/errors.ts";
 import { KiB, MiB } from "../../src/base/units.ts";
-import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
+import { openWriter } from "../support/sole_writer.ts";
+import { createHyperfile } from "../../src/replica/create_hyperfile.ts";
 import { DAEMON_RETRY, RetryStore } from "../../src/replica/retry_store.ts";
 import type { S3Options } from "../../src/replica/s3_settings.ts";
 import { S3Store } from "../../src/replica/s3_store.ts";
@@ -41,9 +42,9 @@ async function live(): Promise<void> {
   const root = await server.createRoot();
   const options = { metaBlockBytes: BLOCK, dataBlockBytes: BLOCK, createdMs: 1_700_000_000_000 };
   const direct = new S3Store(root);
-  (await HyperfileWriter.create(direct, options)).close();
+  await createHyperfile(direct, options);
   const store = throughProxy(root);
-  const writer = await patiently(() => HyperfileWriter.open(store, { orphans: "adopt" }));
+  const writer = await patiently(() => openWriter(store, { adopt: true }));
   const expected: Uint8Array[] = [];
   let image = new Uint8Array();
   for (const [step, [start, count]] of BATCHES.entries()) {

@@ -6,7 +6,7 @@ import { check } from "../../ffi/errno.ts";
 import { O_CLOEXEC, openLibc } from "../../ffi/libc.ts";
 import { configureLog } from "../../src/base/log.ts";
 import { alignDown, GiB, KiB, MiB, SECTOR, TiB } from "../../src/base/units.ts";
-import { deviceConfig, type ReplicaTarget as TargetConfig } from "../../src/config.ts";
+import { deviceConfig, type ReplicaTargetConfig as TargetConfig } from "../../src/config.ts";
 import { regionPageOffset } from "../../src/format/primary_layout.ts";
 import { encodeRegionPage, REGIONS_PER_PAGE, setRegion } from "../../src/format/region_map.ts";
 import { BlockDevice } from "../../src/primary/block_device.ts";
@@ -168,7 +168,7 @@ async function crashWith(path: string, regions: readonly number[]): Promise<void
       const offset = regionPageOffset(layout, layout.dirtyMapOffsetBytes, place);
       await disk.write(offset, encodeRegionPage({ ...page, sequence }));
     }
-    await metadata.markActive(Date.now());
+    await metadata.storeSuperblock({ state: "active", writtenMs: Date.now() });
   } finally {
     disk.close();
   }

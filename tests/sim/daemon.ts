@@ -2,7 +2,7 @@
 // together as the program does, but in one thread and in virtual time.
 
 import { reportOf } from "../../src/base/error_report.ts";
-import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "../../src/config.ts";
+import type { DeviceConfig, ReplicaTargetConfig } from "../../src/config.ts";
 import { ReplicaHandler } from "../../src/queue/replica_handler.ts";
 import type { Mode } from "../../src/replication/mode.ts";
 import { ReplicaTarget } from "../../src/replica_target.ts";

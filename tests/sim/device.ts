@@ -1,6 +1,6 @@
 // The configuration of the simulated device, as `add` would have made it.
 
-import type { DeviceConfig, ReplicaTarget } from "../../src/config.ts";
+import type { DeviceConfig, ReplicaTargetConfig } from "../../src/config.ts";
 import { UNIT_BYTES, type WorldPlan } from "./plan.ts";
 
 export function deviceConfig(plan: WorldPlan): DeviceConfig {
@@ -19,7 +19,7 @@ export function deviceConfig(plan: WorldPlan): DeviceConfig {
   };
 }
 
-export function targetConfig(plan: WorldPlan, uuid: string): ReplicaTarget {
+export function targetConfig(plan: WorldPlan, uuid: string): ReplicaTargetConfig {
   return {
     type: "io-replica",
     path: "sim-drive",
@@ -32,10 +32,10 @@ export function targetConfig(plan: WorldPlan, uuid: string): ReplicaTarget {
     skipInitialSync: plan.skipInitialSync,
     writeIntent: true,
     takeOver: false,
-    forceStartupRecover: false,
+    force: false,
     congestion: plan.congestion,
-    recoverConcurrency: plan.recoverConcurrency,
-    resyncRate: plan.resyncRate,
+    resyncConcurrency: plan.recoverConcurrency,
+    resyncBytesPerSecond: plan.resyncRate,
     acceptUnsafeStore: false,
   };
 }

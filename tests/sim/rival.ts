@@ -63,7 +63,7 @@ export class Rival {
       target: {
         ...targetConfig(plan, SIM_UUID),
         takeOver: true,
-        forceStartupRecover: isForced,
+        force: isForced,
       },
       arena: new Arena(),
       bugs: new Bugs(),

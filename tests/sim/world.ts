@@ -279,7 +279,7 @@ export class World {
       target: {
         ...targetConfig(this.#plan, SIM_UUID),
         takeOver: this.#isTaken,
-        forceStartupRecover: this.#isTaken,
+        force: this.#isTaken,
       },
       arena: this.#arena,
       bugs: this.#bugs,

@@ -10,7 +10,7 @@ import { primaryLayout } from "../../src/format/primary_layout.ts";
 import type { PrimaryState } from "../../src/format/superblock.ts";
 import { UnfinishedFormat } from "../../src/primary/format_metadata.ts";
 import { PrimaryMetadata } from "../../src/primary/metadata.ts";
-import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
+import { createHyperfile } from "../../src/replica/create_hyperfile.ts";
 import { type Attached, type AttachOptions, attachReplica } from "../../src/replicator/attach.ts";
 import { assert } from "./assert.ts";
 import { batchOf, filled } from "./batches.ts";
@@ -74,7 +74,7 @@ export async function formatted(): Promise<Place> {
   await unfinished.finish(2);
   const store = new TracedStore();
   store.set("device.json", encodeDeviceCard(card));
-  (await HyperfileWriter.create(store, card)).close();
+  await createHyperfile(store, card);
   return { disk, store };
 }
 

@@ -6,6 +6,7 @@ import { type DeviceCard, encodeDeviceCard } from "../../src/format/device_card.
 import type { PrimaryClaim } from "../../src/format/superblock.ts";
 import { type ClaimOptions, ReplicaClaim } from "../../src/replica/claim.ts";
 import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
+import { createHyperfile } from "../../src/replica/create_hyperfile.ts";
 import type { ObjectStore } from "../../src/replica/object_store.ts";
 import type { StagedTail } from "../../src/replica/staged_tail.ts";
 
@@ -21,7 +22,7 @@ export const CARD: DeviceCard = {
 /** What format leaves behind. */
 export async function formatReplica(store: ObjectStore): Promise<void> {
   await store.put("device.json", [encodeDeviceCard(CARD)]);
-  (await HyperfileWriter.create(store, CARD)).close();
+  await createHyperfile(store, CARD);
 }
 
 export class Claimant {

@@ -3,7 +3,8 @@
 
 import type { BlockRange, CheckpointBatch } from "../../src/format/checkpoint_batch.ts";
 import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
-import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
+import type { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
+import { createWriter, openWriter } from "./sole_writer.ts";
 import type { WriterOptions } from "../../src/replica/writer_options.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { batchOf, stamped } from "./batches.ts";
@@ -63,7 +64,7 @@ export class ModelledFile {
   async create(): Promise<void> {
     const { metaBlockBytes, dataBlockBytes, writer } = this.shape;
     const options = { ...writer, metaBlockBytes, dataBlockBytes, createdMs: 1_700_000_000_000 };
-    this.#writer = await HyperfileWriter.create(this.store, options);
+    this.#writer = await createWriter(this.store, options);
     this.published.set(0, { shadow: new Map(), sizeBytes: 0, headSizeBytes: 0 });
   }
 
@@ -77,8 +78,7 @@ export class ModelledFile {
 
   async reopen(): Promise<void> {
     this.#writer?.close();
-    const orphans = "delete" as const;
-    this.#writer = await HyperfileWriter.open(this.store, { ...this.shape.writer, orphans });
+    this.#writer = await openWriter(this.store, this.shape.writer);
     const last = this.published.get(this.#writer.lastCno);
     assert(last !== undefined, `checkpoint ${this.#writer.lastCno} is one that was published`);
     this.shadow = new Map(last.shadow);

@@ -8,7 +8,7 @@ import { PrimaryMetadata } from "../../src/primary/metadata.ts";
 import { parseReplicaUri } from "../../src/replica/replica_uri.ts";
 import type { ObjectStore } from "../../src/replica/object_store.ts";
 import { RetryStore } from "../../src/replica/retry_store.ts";
-import type { PrimaryState } from "../../src/replication/startup.ts";
+import type { StartState } from "../../src/replication/startup.ts";
 import { ReplicatorRoom } from "../../src/replicator/room.ts";
 import type {
   ReplicatorNews,
@@ -40,7 +40,7 @@ export class MemoryRoom {
   private constructor(
     primary: MemoryPrimary,
     openStore: () => ObjectStore,
-    primaryState: PrimaryState,
+    primaryState: StartState,
     wishes: RoomWishes,
   ) {
     const options = roomOptions(primary, primaryState, wishes);
@@ -95,7 +95,7 @@ export class MemoryRoom {
 
 function roomOptions(
   { uuid }: MemoryPrimary,
-  primaryState: PrimaryState,
+  primaryState: StartState,
   wishes: RoomWishes,
 ): ReplicatorRoomOptions {
   const layout = sharedLayout({

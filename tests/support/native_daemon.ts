@@ -6,7 +6,7 @@
 
 import { reportOf } from "../../src/base/error_report.ts";
 import { type Clock, systemClock } from "../../src/base/clock.ts";
-import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "../../src/config.ts";
+import type { DeviceConfig, ReplicaTargetConfig } from "../../src/config.ts";
 import { ReplicaHandler } from "../../src/queue/replica_handler.ts";
 import { INODE_KEY } from "../../src/format/inode.ts";
 import type { ObjectStore } from "../../src/replica/object_store.ts";

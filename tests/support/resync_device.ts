@@ -1,17 +1,17 @@
 // The real Replicator, ring, capture and resync over a primary and a replica in memory, where a block's value
 // is its first byte.
 
+import { quietCopies, quietReplicator } from "./quiet_replicator.ts";
 import { assert } from "./assert.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { ReplicaError } from "../../src/base/errors.ts";
 import type { CheckpointBatch } from "../../src/format/checkpoint_batch.ts";
 import { Capture } from "../../src/queue/capture.ts";
-import { ResyncPace } from "../../src/replication/resync_pace.ts";
 import type { CommitReceipt } from "../../src/replicator/committer.ts";
 import { Replicator } from "../../src/replicator/replicator.ts";
 import type { ResyncSource } from "../../src/replicator/resync.ts";
 import type { ReplicatorEvent } from "../../src/replicator/replicator_options.ts";
-import { ReplicatorBell, ringIfAsleep } from "../../src/shared/bell.ts";
+import { ringIfAsleep } from "../../src/shared/bell.ts";
 import {
   QUEUE_COUNTER,
   queueCounters,
@@ -62,6 +62,7 @@ interface ReplicatorParts {
   readonly readInto: ResyncSource["readInto"];
   readonly events: ReplicatorEvent[];
   readonly drive: Drive;
+  readonly lookMs: number;
 }
 
 /** What a test says of the primary, and hears of it. */
@@ -73,17 +74,16 @@ interface Drive {
   mapFailure: ReplicaError | null;
 }
 
-function makeReplicator({ views, mode, replica, readInto, events, drive }: ReplicatorParts) {
+function makeReplicator(
+  { views, mode, replica, readInto, events, drive, lookMs }: ReplicatorParts,
+) {
   return new Replicator({
-    claim: null,
-    views,
+    ...quietReplicator(views),
     writer: replica,
-    journal: { recordCommit: () => Promise.resolve() },
     resync: {
+      ...quietCopies(),
       source: { readInto },
-      allocate: (sizeBytes) => new Uint8Array(sizeBytes),
       concurrency: 2,
-      pace: new ResyncPace(null),
       async nameRegion(block) {
         await systemClock.sleep(1);
         if (drive.mapFailure !== null) throw drive.mapFailure;
@@ -91,21 +91,17 @@ function makeReplicator({ views, mode, replica, readInto, events, drive }: Repli
       },
       onUnreadable: (block) => drive.told.push(`aside ${block}`),
       onReadable: (blocks) => drive.told.push(`readable ${blocks}`),
-      lookMs: 200,
+      lookMs,
     },
     mode,
-    bell: new ReplicatorBell(views),
-    clock: systemClock,
-    random: () => 0,
     limits: { maxAgeMs: 10, targetBytes: 16 * UNIT, flushIntervalMs: 10 },
     batchBlocks: 32,
-    wakeQueues() {},
-    setNice() {},
     onEvent: (event) => events.push(event),
   });
 }
 
-export function newResyncDevice(mode: "logging" | "forward-part" = "logging") {
+/** `lookMs`: after how long a block that was put aside is read again. */
+export function newResyncDevice(mode: "logging" | "forward-part" = "logging", lookMs = 200) {
   const layout = sharedLayout({
     queues: 1,
     depth: 1,
@@ -134,7 +130,8 @@ export function newResyncDevice(mode: "logging" | "forward-part" = "logging") {
     }
   }
   const events: ReplicatorEvent[] = [];
-  const newReplicator = () => makeReplicator({ views, mode, replica, readInto, events, drive });
+  const newReplicator = () =>
+    makeReplicator({ views, mode, replica, readInto, events, drive, lookMs });
   const asideBlocks = () =>
     views.counters[replicatorCounters(views) + REPLICATOR_COUNTER.unreadableBlocks];
 

@@ -15,7 +15,7 @@ import { markForRepair } from "../../src/replicator/repair.ts";
 import { Replicator } from "../../src/replicator/replicator.ts";
 import { STRETCH_BYTES, Verify, type VerifyFindings } from "../../src/replicator/verify.ts";
 import type { BlockRun } from "../../src/replicator/zero_runs.ts";
-import { ReplicatorBell, ringIfAsleep } from "../../src/shared/bell.ts";
+import { ringIfAsleep } from "../../src/shared/bell.ts";
 import { IntentMap } from "../../src/shared/intent_map.ts";
 import { IntervalLock } from "../../src/shared/interval_lock.ts";
 import {
@@ -24,6 +24,7 @@ import {
   type SharedViews,
   sharedViews,
 } from "../../src/shared/layout.ts";
+import { quietCopies, quietReplicator } from "./quiet_replicator.ts";
 import { READABLE } from "./readable.ts";
 import { assert } from "./assert.ts";
 
@@ -211,26 +212,17 @@ export class VerifyWorld {
   #newReplicator(): Replicator {
     const { views, replica } = this;
     return new Replicator({
-      claim: null,
-      views,
+      ...quietReplicator(views),
       writer: replica,
-      journal: { recordCommit: () => Promise.resolve() },
       resync: {
+        ...quietCopies(),
         source: this,
-        allocate: (sizeBytes) => new Uint8Array(sizeBytes),
         concurrency: 1,
-        pace: new ResyncPace(null),
         ...READABLE,
       },
       mode: "logging",
-      bell: new ReplicatorBell(views),
-      clock: systemClock,
-      random: () => 0,
       limits: { maxAgeMs: 10, targetBytes: 64 * UNIT, flushIntervalMs: 10 },
       batchBlocks: 128,
-      wakeQueues() {},
-      setNice() {},
-      onEvent() {},
     });
   }
 }

@@ -49,10 +49,10 @@ Deno.test("deviceConfig() fills in, normalises and freezes", () => {
     writeIntent: true,
     takeOver: false,
     acceptUnsafeStore: false,
-    forceStartupRecover: false,
+    force: false,
     congestion: "resync",
-    recoverConcurrency: 1,
-    resyncRate: null,
+    resyncConcurrency: 1,
+    resyncBytesPerSecond: null,
   });
   assertEquals([config.logicalBlockBytes, config.deviceSizeBytes], [null, null]);
   assertEquals(isDeeplyFrozen(config), true);

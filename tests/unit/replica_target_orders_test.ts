@@ -31,7 +31,7 @@ class Started implements AsyncDisposable {
     return this.#target;
   }
 
-  async start(wishes: { resyncRate?: number } = {}): Promise<void> {
+  async start(wishes: { resyncBytesPerSecond?: number } = {}): Promise<void> {
     const { world, data } = this;
     const path = `${world.directory}/primary`;
     for (let at = 0; at < data.length; at += 64 * KiB) {
@@ -50,7 +50,7 @@ class Started implements AsyncDisposable {
   }
 
   /** On the same primary, after the last target was closed. */
-  async startAgain(wishes: { resyncRate?: number } = {}): Promise<void> {
+  async startAgain(wishes: { resyncBytesPerSecond?: number } = {}): Promise<void> {
     const config = deviceConfig({
       number: -1,
       queues: 1,
@@ -187,7 +187,6 @@ Deno.test("a start that fails once the replica is attached ends at once, and is 
   } finally {
     armFailpoints(null);
   }
-  await started.target.drain({ served: false });
   await started.close();
   assertEquals(await started.primaryState(), "formatted");
   await started.startAgain();
@@ -197,7 +196,7 @@ Deno.test("a start that fails once the replica is attached ends at once, and is 
 
 Deno.test("a device that never served does not wait for the copy that it began", async () => {
   await using started = new Started();
-  await started.start({ resyncRate: 128 * KiB });
+  await started.start({ resyncBytesPerSecond: 128 * KiB });
   const sinceMs = performance.now();
   await started.target.drain({ served: false });
   assert(performance.now() - sinceMs < 20_000, "the whole copy would take a minute");

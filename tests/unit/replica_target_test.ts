@@ -1,5 +1,5 @@
 import { ReplicaError } from "../../src/base/errors.ts";
-import type { DeviceConfig, ReplicaTarget as ReplicaTargetConfig } from "../../src/config.ts";
+import type { DeviceConfig, ReplicaTargetConfig } from "../../src/config.ts";
 import { primaryLayout } from "../../src/format/primary_layout.ts";
 import { encodeSuperblock, type Superblock } from "../../src/format/superblock.ts";
 import { UnfinishedFormat } from "../../src/primary/format_metadata.ts";

@@ -4,7 +4,8 @@
 import { READABLE } from "../../tests/support/readable.ts";
 import { setThreadNice } from "../../ffi/libc.ts";
 import { systemClock } from "../../src/base/clock.ts";
-import { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
+import type { HyperfileWriter } from "../../src/replica/hyperfile_writer.ts";
+import { createWriter } from "../../tests/support/sole_writer.ts";
 import type { ObjectStore } from "../../src/replica/object_store.ts";
 import {
   checkpointBatchBlocks,
@@ -23,7 +24,7 @@ export async function openReplicator(
   options: { sizeBytes: number; wakeQueues: () => void },
 ): Promise<{ writer: HyperfileWriter; replicator: Replicator }> {
   const { layout } = views;
-  const writer = await HyperfileWriter.create(store, {
+  const writer = await createWriter(store, {
     createdMs: Date.now(),
     nodeCacheBytes: NODE_CACHE_BYTES,
   });

@@ -10,31 +10,28 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
   // The kernel's block protocol knows nothing about replication.
   ublk: ["base", "ffi"],
   primary: ["base", "ffi", "format"],
-  replica: ["base", "ffi", "format", "replication"],
+  replica: ["base", "format", "replication"],
   shared: ["base", "ffi", "format"],
   config: ["base", "format", "replica"],
   // The I/O path knows nothing about the replica's stores.
-  queue: ["base", "ffi", "format", "ublk", "replication", "shared", "primary"],
+  queue: ["base", "ffi", "format", "ublk", "shared"],
   replicator: ["base", "ffi", "format", "replication", "shared", "primary", "replica"],
   // Replica to image file or device, without a device of ours.
-  exporter: ["base", "ffi", "format", "primary", "replica"],
-  control: ["base", "ffi", "config", "shared", "replication"],
-  workers: [
-    ...["base", "ffi", "format", "config", "ublk", "primary", "replica", "replication", "shared"],
-    ...["queue", "replicator"],
-  ],
+  exporter: ["base", "ffi", "primary", "replica"],
+  control: ["base", "config", "shared", "replication"],
+  workers: ["base", "ffi", "config", "replication", "queue", "replicator"],
   // What stands behind a device, one file per type: null_target.ts, loop_target.ts…
   target: [
-    ...["base", "ffi", "format", "config", "ublk", "primary", "replica", "replication", "shared"],
+    ...["base", "ffi", "format", "config", "primary", "replication", "shared"],
     ...["workers", "queue", "replicator"],
   ],
   device: [
-    ...["base", "ffi", "format", "config", "ublk", "primary", "replica", "replication", "shared"],
-    ...["control", "target", "workers", "queue", "replicator"],
+    ...["base", "ffi", "config", "ublk", "replication", "shared"],
+    ...["control", "target", "workers"],
   ],
   cli: [
     ...["base", "ffi", "format", "config", "ublk", "primary", "replica", "replication", "shared"],
-    ...["control", "target", "device", "exporter"],
+    ...["control", "device", "exporter"],
   ],
   main: ["cli"],
 };

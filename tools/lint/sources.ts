@@ -49,7 +49,7 @@ function loadedModules(path: string): string[] {
 }
 
 /** Modules that a source names in any way: also for types, later, or as a worker. */
-function namedModules(path: string): string[] {
+export function namedModules(path: string): string[] {
   const text = readSource(path);
   const specifiers = [
     ...[...text.matchAll(STATIC_IMPORT)].map((match) => match[2]),

@@ -60,17 +60,22 @@ await runCase("a number that is taken", async () => {
 
 await runCase("a target that does not start", async () => {
   let closed = 0;
+  let drained = 0;
   const target = await nullTarget();
   const failing = {
     ...target,
     start: () => Promise.reject(new Error("Cannot start the target")),
+    drain() {
+      drained++;
+      return Promise.resolve();
+    },
     close() {
       closed++;
       return target.close();
     },
   };
   await assertRejects(() => UblkDevice.start(OPTIONS, failing), Error, "Cannot start the target");
-  assertEquals(closed, 1);
+  assertEquals([drained, closed], [0, 1], "what did not start needs no drain");
 });
 
 await runCase("a primary that never answers", async () => {

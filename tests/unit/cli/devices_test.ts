@@ -4,11 +4,13 @@ import { assert, assertEquals } from "../../support/assert.ts";
 import { CliWorld } from "../../support/cli_context.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { statusText } from "../../../src/cli/status.ts";
-import type { Driver, KernelDevice } from "../../../src/cli/platform.ts";
+import type { Driver } from "../../../src/cli/platform.ts";
+import type { DriverDevice } from "../../../src/ublk/driver.ts";
 import type { StatusReport } from "../../../src/control/protocol.ts";
+import { STATUS } from "../../support/report_examples.ts";
 
 class FakeDriver implements Driver {
-  devices: KernelDevice[];
+  devices: DriverDevice[];
   removed: number[] = [];
 
   constructor(numbers: number[]) {
@@ -151,53 +153,9 @@ Deno.test("features shows the driver's flags", async () => {
   assert(/8 +ZONED +no +zoned devices/.test(stdout), stdout);
 });
 
-const REPORT: StatusReport = {
-  version: "0.1.0",
-  uuid: "6f1d2c1e-8a0b-4c55-9d0e-2f7f4a1b3c4d",
-  device: "/dev/ublkb0",
-  target: "io-replica",
-  mode: "logging",
-  pid: 17,
-  startedMs: 1_000_000 - 8_000_000,
-  deviceSizeBytes: 10 * 1024 ** 3,
-  primary: "/dev/nvme0n1",
-  replicaUri: "s3://backups/hosts/6f1d",
-  pool: { sizeBytes: 1024 ** 3, usedBytes: 256 * 1024 ** 2, waitingTags: 3 },
-  lag: { bytes: 5 * 1024 ** 2, operations: 1, seconds: 0.35 },
-  checkpoint: { cno: 42, committedMs: 999_400, ageSeconds: 0.6 },
-  dirty: { regions: 3, bytes: 24 * 1024 ** 2 },
-  resync: null,
-  verify: null,
-  throughput: {
-    readBytesPerSecond: 1024 ** 2,
-    writeBytesPerSecond: 2 * 1024 ** 2,
-    readsPerSecond: 256,
-    writesPerSecond: 512,
-    replicatedBytesPerSecond: 3 * 1024 ** 2,
-  },
-  counters: {
-    reads: 100,
-    readBytes: 409600,
-    writes: 1,
-    writtenBytes: 4096,
-    flushes: 2,
-    discards: 1,
-    discardedBytes: 4096,
-    writeZeroes: 0,
-    zeroedBytes: 0,
-    errors: 0,
-  },
-  replicaErrors: {
-    retries: 7,
-    failedCommits: 1,
-    last: { atMs: 990_000, message: "503 Slow Down" },
-  },
-  messages: ["The pool is full: writes wait for the replica"],
-};
-
 Deno.test("status reads like this", () => {
   assertEquals(
-    statusText(REPORT, 1_000_000),
+    statusText(STATUS, 1_000_000),
     `device          /dev/ublkb0, 10GiB, io-replica
 mode            logging
 daemon          pid 17, up 2h 13m
@@ -222,7 +180,7 @@ replica errors  7 repeated requests, 1 failed commit; 10s ago: 503 Slow Down
 
 Deno.test("status of a device without news is short", () => {
   const quiet = statusText({
-    ...REPORT,
+    ...STATUS,
     lag: { bytes: 0, operations: 0, seconds: 0 },
     checkpoint: { cno: null, committedMs: null, ageSeconds: null },
     messages: [],
@@ -234,7 +192,7 @@ Deno.test("status of a device without news is short", () => {
 Deno.test("status shows how far a resync and a comparison are", () => {
   const MiB = 1024 ** 2;
   const busy: StatusReport = {
-    ...REPORT,
+    ...STATUS,
     dirty: { regions: 0, bytes: 0 },
     resync: {
       doneBytes: 30 * MiB,

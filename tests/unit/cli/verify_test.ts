@@ -6,20 +6,7 @@ import { FakeDaemon } from "../../support/fake_daemon.ts";
 import { systemClock } from "../../../src/base/clock.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { MiB } from "../../../src/base/units.ts";
-import type { VerifyReport } from "../../../src/replication/verify_report.ts";
-
-const EQUAL: VerifyReport = {
-  comparedBytes: 64 * MiB,
-  deviceSizeBytes: 64 * MiB,
-  cno: 12,
-  differing: [],
-  damaged: [],
-  unreadable: [],
-  busyBytes: 0,
-  isComplete: true,
-  isRepairing: false,
-  tookMs: 1500,
-};
+import { EQUAL } from "../../support/report_examples.ts";
 
 Deno.test("verify says that primary and replica are equal", async () => {
   using world = new CliWorld();

@@ -1,6 +1,7 @@
 // The management socket against clients of every sort: right ones, malformed ones, slow ones, many.
 
 import { assert, assertEquals, assertRejects } from "../../support/assert.ts";
+import { EQUAL, STATUS } from "../../support/report_examples.ts";
 import { systemClock } from "../../../src/base/clock.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { ping, setMode, status, stop, verify } from "../../../src/control/client.ts";
@@ -37,7 +38,7 @@ class Handler implements ControlHandler {
     return { pid: Deno.pid, version: "0.1.0", device: "/dev/ublkb3", uuid: null };
   }
   status(): StatusReport {
-    return { device: "/dev/ublkb3" } as StatusReport;
+    return { ...STATUS, device: "/dev/ublkb3" };
   }
   stats(): StatsReport {
     throw new Error("a bug in a handler");
@@ -52,7 +53,7 @@ class Handler implements ControlHandler {
       await systemClock.sleep(5, signal);
     }
     this.verifyEnded.resolve();
-    return { comparedBytes: 1 } as VerifyReport;
+    return { ...EQUAL, comparedBytes: 1 };
   }
   stop(onProgress: (progress: { stage: string }) => void): Promise<void> {
     onProgress({ stage: "draining" });
@@ -254,6 +255,7 @@ Deno.test("the client says why a daemon cannot be reached", async () => {
     ["HTTP/1.1 400 Bad Request\r\n\r\n", "data", "it is not valid JSON"],
     ['{"ok":tr', "data", "it ends without a newline"],
     ["{}\n", "data", "it has an unknown form"],
+    ['{"ok":true,"result":{"pid":7}}\n', "data", "result.version is not text"],
     ['{"ok":false,"error":{"kind":"odd"}}\n', "data", "it has an unknown form"],
   ];
   for (const [text, kind, part] of rows) {

@@ -7,7 +7,7 @@ import {
   cString,
   high32,
   low32,
-  PAGE_BYTES,
+  MEMORY_PAGE_BYTES,
   reachableCount,
   SharedArea,
 } from "../../../ffi/memory.ts";
@@ -46,9 +46,9 @@ Deno.test("errno names and numbers are each other's inverse", () => {
 
 Deno.test("SharedArea is page aligned, zeroed and reachable until it is released", () => {
   const before = reachableCount();
-  const area = SharedArea.allocate(3 * PAGE_BYTES);
-  assertEquals(area.address % BigInt(PAGE_BYTES), 0n);
-  assertEquals(area.bytes.length, 3 * PAGE_BYTES);
+  const area = SharedArea.allocate(3 * MEMORY_PAGE_BYTES);
+  assertEquals(area.address % BigInt(MEMORY_PAGE_BYTES), 0n);
+  assertEquals(area.bytes.length, 3 * MEMORY_PAGE_BYTES);
   assert(area.bytes.every((byte) => byte === 0));
   const attached = SharedArea.attach(area.handle());
   assertEquals(attached.address, area.address);
@@ -63,7 +63,7 @@ Deno.test("SharedArea is page aligned, zeroed and reachable until it is released
 Deno.test("libc reads and writes through shared memory", () => {
   const libc = openLibc();
   const path = Deno.makeTempFileSync();
-  const area = SharedArea.allocate(PAGE_BYTES);
+  const area = SharedArea.allocate(MEMORY_PAGE_BYTES);
   try {
     const fd = check(libc.open(cString(path), 2 | O_CLOEXEC, 0), `open ${path}`);
     area.bytes.fill(7);

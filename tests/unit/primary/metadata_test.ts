@@ -94,11 +94,11 @@ Deno.test("load() finds what the last store before any power cut left, or the on
     async (disk, step) => {
       const metadata = await PrimaryMetadata.load(disk);
       step("formatted");
-      await metadata.markActive(10);
+      await metadata.storeSuperblock({ state: "active", writtenMs: 10 });
       step("active");
       await metadata.markClean(20);
       step("clean");
-      await (await PrimaryMetadata.load(disk)).markActive(30);
+      await (await PrimaryMetadata.load(disk)).storeSuperblock({ state: "active", writtenMs: 30 });
       step("active again");
     },
     async (disk, lastStep, row) => {
@@ -126,7 +126,9 @@ Deno.test("load() survives a second power cut in the store after the first one",
     for (const [, keepsFirst] of sectorChoosers(2)) {
       const disk = new FailingDisk(SIZE, start.pages());
       disk.faults = [{ kind: "power cut", atOperation: first }];
-      await untilPowerCut(async () => (await PrimaryMetadata.load(disk)).markActive(10));
+      await untilPowerCut(async () =>
+        (await PrimaryMetadata.load(disk)).storeSuperblock({ state: "active", writtenMs: 10 })
+      );
       await cutEverywhere(
         disk.survivor(keepsFirst),
         async (again) => (await PrimaryMetadata.load(again)).markClean(20),
@@ -166,7 +168,7 @@ Deno.test("appendFlushLog() never loses an acknowledged record to a power cut", 
 
 Deno.test("a format cut anywhere leaves the old device, an unfinished one, or none", async () => {
   const old = await formattedDisk();
-  await (await PrimaryMetadata.load(old)).markActive(10);
+  await (await PrimaryMetadata.load(old)).storeSuperblock({ state: "active", writtenMs: 10 });
   await (await PrimaryMetadata.load(old)).appendFlushLog(entry(5));
   const seen = new Set<string>();
   await cutEverywhere(
@@ -220,7 +222,7 @@ Deno.test("a copy that can't be read, or whose write was swallowed, costs only t
   for (const atOperation of [0, 2]) {
     const disk = await formattedDisk();
     disk.faults = [{ kind: "lost write", atOperation }];
-    await (await PrimaryMetadata.load(disk)).markActive(10);
+    await (await PrimaryMetadata.load(disk)).storeSuperblock({ state: "active", writtenMs: 10 });
     const metadata = await PrimaryMetadata.load(disk);
     assertEquals([metadata.superblock.writtenMs, metadata.redundant], [10, false]);
   }
@@ -243,7 +245,12 @@ Deno.test("storeSuperblock() can be repeated after any write or flush error", as
     const disk = await formattedDisk();
     disk.faults = [fault];
     const metadata = await PrimaryMetadata.load(disk);
-    await assertRejects(() => metadata.markActive(10), ReplicaError, "EIO", row);
+    await assertRejects(
+      () => metadata.storeSuperblock({ state: "active", writtenMs: 10 }),
+      ReplicaError,
+      "EIO",
+      row,
+    );
     const between = await PrimaryMetadata.load(disk.survivor(() => true));
     assert([2, 10].includes(between.superblock.writtenMs), row);
     await metadata.markClean(20);
@@ -271,18 +278,21 @@ Deno.test("appendFlushLog() refuses numbers that do not grow and calls that over
   await metadata.appendFlushLog(entry(4));
   await assertRejects(() => metadata.appendFlushLog(entry(4)), InvariantError, "grow");
   const pending = metadata.appendFlushLog(entry(5));
-  await assertRejects(() => metadata.markActive(1), InvariantError, "overlap");
+  await assertRejects(
+    () => metadata.storeSuperblock({ state: "active", writtenMs: 1 }),
+    InvariantError,
+    "overlap",
+  );
   await pending;
 });
 
 Deno.test("markDiverged() stays until another state is stored on purpose", async () => {
   const disk = await formattedDisk();
   const metadata = await PrimaryMetadata.load(disk);
-  await metadata.markActive(10);
+  await metadata.storeSuperblock({ state: "active", writtenMs: 10 });
   await metadata.markDiverged(20);
   await metadata.markClean(30);
   const again = await PrimaryMetadata.load(disk);
-  await again.markActive(40);
   assertEquals(again.superblock.state, "diverged");
   await again.storeSuperblock({ state: "active", writtenMs: 50 });
   assertEquals((await PrimaryMetadata.load(disk)).superblock.state, "active");

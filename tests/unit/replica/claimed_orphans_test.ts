@@ -52,7 +52,7 @@ Deno.test("openClaimed() adopts the last commit of this primary's dead daemon", 
   const one = await scene();
   await dieBetweenPuts(one);
   const { writer } = await one.host.attach(one.store, { adopt: true });
-  assertEquals([writer.lastCno, writer.orphans], [2, { adopted: 2, deleted: [] }]);
+  assertEquals([writer.lastCno, writer.orphans], [2, { adopted: 2, emptied: [] }]);
   assertEquals((await readImage(one.store))[0], 2);
   assertEquals((await writer.commit(batchOf([[1, filled(3)]]), AT)).cno, 3);
   assertEquals(await published(one.store), [1, 2, 3]);
@@ -75,7 +75,7 @@ Deno.test("openClaimed() empties another writer's orphan, and uses its number", 
   const one = await scene();
   await dieBetweenPuts(one);
   const { writer } = await takeOver(one.store);
-  assertEquals([writer.lastCno, writer.orphans], [1, { adopted: null, deleted: [2] }]);
+  assertEquals([writer.lastCno, writer.orphans], [1, { adopted: null, emptied: [2] }]);
   assertEquals(one.store.count("delete"), 0);
   assertEquals((await writer.commit(batchOf([[0, filled(9)]]), AT)).cno, 2);
   assertEquals([(await readImage(one.store))[0], await published(one.store)], [9, [1, 2]]);
@@ -87,7 +87,7 @@ Deno.test("openClaimed() does not adopt what a writer in between may yet empty",
   const between = await new Claimant("db2").take(one.store, { takeOver: true });
   await between.release();
   const { writer } = await one.host.attach(one.store, { adopt: true });
-  assertEquals([writer.lastCno, writer.orphans], [1, { adopted: null, deleted: [2] }]);
+  assertEquals([writer.lastCno, writer.orphans], [1, { adopted: null, emptied: [2] }]);
 });
 
 Deno.test("openClaimed() touches nothing that a later writer put while it was listing", async () => {

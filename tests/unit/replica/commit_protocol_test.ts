@@ -1,7 +1,8 @@
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { viewOf } from "../../../src/base/struct.ts";
 import { InodeRecord } from "../../../src/format/inode.ts";
-import { HyperfileWriter } from "../../../src/replica/hyperfile_writer.ts";
+import type { HyperfileWriter } from "../../../src/replica/hyperfile_writer.ts";
+import { createWriter, openWriter, type SoleOptions } from "../../support/sole_writer.ts";
 import { assert, assertEquals, assertRejects } from "../../support/assert.ts";
 import { batchOf, filled } from "../../support/batches.ts";
 import { readImage } from "../../support/image.ts";
@@ -12,10 +13,17 @@ const SECOND = "0000000002";
 const AT = { mtimeMs: 5 };
 const BATCH = batchOf([[1, filled(2)], [300, filled(3)]]);
 
+/** What a claim says that another writer has taken over. */
+function claimIsLost(): Promise<void> {
+  return Promise.reject(new ReplicaError("fenced", "Cannot write: db2 has claimed the replica"));
+}
+
 /** A replica with one checkpoint, and its writer. */
-async function start(): Promise<{ store: TracedStore; writer: HyperfileWriter }> {
+async function start(
+  options: SoleOptions = {},
+): Promise<{ store: TracedStore; writer: HyperfileWriter }> {
   const store = new TracedStore();
-  const writer = await HyperfileWriter.create(store, { createdMs: 1 });
+  const writer = await createWriter(store, { createdMs: 1, ...options });
   await writer.commit(batchOf([[0, filled(1)]]), AT);
   store.requests.length = 0;
   return { store, writer };
@@ -91,7 +99,7 @@ for (const key of [SECOND, INODE]) {
     const { store, writer } = await start();
     // The bytes that the lost put carried, from a run without faults.
     const twin = store.clone();
-    const other = await HyperfileWriter.open(twin, { orphans: "refuse" });
+    const other = await openWriter(twin);
     await other.commit(BATCH, AT);
     failPut(store, key, "lost");
     assertEquals(await kindOf(writer.commit(BATCH, AT)), "unavailable");
@@ -228,10 +236,13 @@ for (
     ["fewer bytes", (raw: Uint8Array) => raw.slice(0, -1)],
   ] as const
 ) {
-  Deno.test(`commit() is fenced by a segment of its number with ${what}`, async () => {
-    const { store, writer } = await start();
+  Deno.test(`commit() is fenced by a later writer's segment of its number with ${what}`, async () => {
+    let held = Promise.resolve();
+    const { store, writer } = await start({ requireHeld: () => held });
+    held = claimIsLost();
+    held.catch(() => undefined); // whoever asks hears it
     const twin = store.clone();
-    await (await HyperfileWriter.open(twin, { orphans: "refuse" })).commit(BATCH, AT);
+    await (await openWriter(twin)).commit(BATCH, AT);
     const foreign = alter(twin.bytesOf(SECOND));
     store.set(SECOND, foreign);
     assertEquals(await kindOf(writer.commit(BATCH, AT)), "fenced");
@@ -242,7 +253,10 @@ for (
 
 Deno.test("of two writers the second stops, and the first loses nothing", async () => {
   const { store, writer } = await start();
-  const second = await HyperfileWriter.open(store, { orphans: "adopt" });
+  let held = Promise.resolve();
+  const second = await openWriter(store, { requireHeld: () => held });
+  held = claimIsLost();
+  held.catch(() => undefined); // whoever asks hears it
   await writer.commit(BATCH, AT);
   assertEquals(await kindOf(second.commit(batchOf([[1, filled(99)]]), AT)), "fenced");
   assertEquals((await writer.commit(batchOf([[2, filled(5)]]), AT)).cno, 3);
@@ -252,7 +266,7 @@ Deno.test("of two writers the second stops, and the first loses nothing", async 
 
 Deno.test("commit() that fails before anything was put leaves no trace", async () => {
   const { store } = await start();
-  const cold = await HyperfileWriter.open(store, { orphans: "refuse", nodeCacheBytes: 0 });
+  const cold = await openWriter(store, { nodeCacheBytes: 0 });
   await cold.commit(BATCH, AT);
   await cold.commit(batchOf([[5, filled(5)], [6, filled(6)], [7, filled(7)]]), AT);
   store.hook = ({ verb }) => verb === "get" ? "lost" : undefined;

@@ -1,6 +1,6 @@
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { HyperfileReader } from "../../../src/replica/hyperfile_reader.ts";
-import { HyperfileWriter } from "../../../src/replica/hyperfile_writer.ts";
+import { createWriter } from "../../support/sole_writer.ts";
 import { type CheckpointInfo, listCheckpoints } from "../../../src/replica/inode_reader.ts";
 import { assert, assertEquals, assertRejects } from "../../support/assert.ts";
 import { batchOf, filled, stamped } from "../../support/batches.ts";
@@ -13,7 +13,7 @@ const AT = { mtimeMs: 1_700_000_000_125 };
 /** Four checkpoints: 2000 blocks in order, then every tenth again, then two more. */
 async function replica(): Promise<TracedStore> {
   const store = new TracedStore();
-  const writer = await HyperfileWriter.create(store, { createdMs: 1 });
+  const writer = await createWriter(store, { createdMs: 1 });
   const first = Array.from({ length: 2000 }, (_, i) => [i, stamped(i + 1)] as const);
   await writer.commit(batchOf(first), AT);
   const second = Array.from({ length: 200 }, (_, i) => [i * 10, stamped(5000 + i)] as const);

@@ -1,7 +1,7 @@
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { isDirect, rootWords } from "../../../src/format/bmap.ts";
 import { HyperfileReader } from "../../../src/replica/hyperfile_reader.ts";
-import { HyperfileWriter } from "../../../src/replica/hyperfile_writer.ts";
+import { createWriter, openWriter } from "../../support/sole_writer.ts";
 import type { WriterOptions } from "../../../src/replica/writer_options.ts";
 import { readInode } from "../../../src/replica/inode_reader.ts";
 import type { CheckpointBatch } from "../../../src/format/checkpoint_batch.ts";
@@ -16,7 +16,7 @@ const AT = { mtimeMs: 5 };
 
 async function create(options: WriterOptions & { sizeBytes?: number } = {}) {
   const store = new TracedStore();
-  const writer = await HyperfileWriter.create(store, { createdMs: 1, ...options });
+  const writer = await createWriter(store, { createdMs: 1, ...options });
   return { store, writer };
 }
 
@@ -62,7 +62,7 @@ Deno.test("commit() keeps leaves more than half full when keys come at random", 
 Deno.test("commit() drops subtrees inside a zero range without reading them", async () => {
   const { store, writer } = await create({ zeroForm: "pointer" });
   await writer.commit(pointers([0, 300_000]), AT);
-  const cold = await HyperfileWriter.open(store, { orphans: "refuse", nodeCacheBytes: 0 });
+  const cold = await openWriter(store, { nodeCacheBytes: 0 });
   store.requests.length = 0;
   const { metaBlocks } = await cold.commit(pointers([1000, 290_000]), AT);
   // A path at each end of the range, and nothing between.
@@ -78,7 +78,7 @@ Deno.test("commit() makes neighbours of small new nodes one node", async () => {
   const before = (await treeStats(store)).counts[1].length;
   // Keeps 20 of each 500 keys.
   const holes = Array.from({ length: 40 }, (_, i) => [i * 500 + 20, 480] as [number, number]);
-  const plain = await HyperfileWriter.open(store, { orphans: "refuse" });
+  const plain = await openWriter(store);
   await plain.commit(pointers(...holes), AT);
   const stats = await treeStats(store);
   const leaves = stats.counts[1]?.length ?? 1;
@@ -89,7 +89,7 @@ Deno.test("commit() shrinks the root, down to an empty direct one", async () => 
   const { store, writer } = await create({ zeroForm: "pointer" });
   await writer.commit(pointers([0, 200_000]), AT);
   assertEquals((await treeStats(store)).rootLevel, 4);
-  const plain = await HyperfileWriter.open(store, { orphans: "refuse" });
+  const plain = await openWriter(store);
   await plain.commit(pointers([0, 100], [103, 199_897]), AT);
   assertEquals(await treeStats(store), { rootLevel: 1, rootChildren: 3, counts: [], capacity: 0 });
   const result = await plain.commit(pointers([0, 200_000]), AT);
@@ -108,7 +108,7 @@ Deno.test("a root with one unread child takes over that child's few entries", as
   // Leaf 0 holds 255 keys; a second, far away, holds 2.
   await writer.commit(pointers([0, 255], [100_000, 2]), AT);
   assertEquals((await treeStats(store)).counts[1], [255, 2]);
-  const cold = await HyperfileWriter.open(store, { orphans: "refuse", nodeCacheBytes: 0 });
+  const cold = await openWriter(store, { nodeCacheBytes: 0 });
   await cold.commit(pointers([0, 50_000]), AT);
   assertEquals((await treeStats(store)).rootLevel, 1);
   assertEquals((await treeStats(store)).rootChildren, 2);
@@ -156,17 +156,13 @@ Deno.test("commit() zeroes what lies past the end in the last block", async () =
   );
 });
 
-Deno.test("commit() stores blocks of zeros as holes, as pointers, or as data", async () => {
+Deno.test("commit() stores blocks of zeros as holes or as pointers", async () => {
   for (
-    const [options, dataBlocks] of [
-      [{}, 1],
-      [{ zeroForm: "pointer" }, 1],
-      [{ dropZeroData: false }, 2],
-    ] as const
+    const options of [{}, { zeroForm: "pointer" }] as const
   ) {
     const { store, writer } = await create(options);
     const result = await writer.commit(batchOf([[0, filled(0)], [1, filled(1)]]), AT);
-    assertEquals(result.dataBlocks, dataBlocks);
+    assertEquals(result.dataBlocks, 1);
     const image = await readImage(store);
     assertEquals([image[0], image[4096], image.length], [0, 1, 8192]);
   }
@@ -185,7 +181,7 @@ Deno.test("commit() refuses a segment above the bound, and stays usable", async 
 Deno.test("safeBatchBlocks fits however the blocks are scattered", async () => {
   const { store, writer: first } = await create({ zeroForm: "pointer" });
   await first.commit(pointers([0, 200_000]), AT);
-  const writer = await HyperfileWriter.open(store, { orphans: "refuse", segmentBytesMax: 1 << 20 });
+  const writer = await openWriter(store, { segmentBytesMax: 1 << 20 });
   const blocks = Array.from(
     { length: writer.safeBatchBlocks },
     (_, i) => [i * Math.floor(200_000 / writer.safeBatchBlocks), stamped(i + 1)] as const,
@@ -214,11 +210,11 @@ Deno.test("commit() refuses batches that are not in order", async () => {
 Deno.test("create() refuses a second replica, and accepts its own again", async () => {
   const store = new TracedStore();
   store.hook = ({ verb }) => verb === "put" ? "answer-lost" : undefined;
-  await assertRejects(() => HyperfileWriter.create(store, { createdMs: 1 }), ReplicaError);
+  await assertRejects(() => createWriter(store, { createdMs: 1 }), ReplicaError);
   store.hook = () => undefined;
-  assertEquals((await HyperfileWriter.create(store, { createdMs: 1 })).lastCno, 0);
+  assertEquals((await createWriter(store, { createdMs: 1 })).lastCno, 0);
   await assertRejects(
-    () => HyperfileWriter.create(store, { createdMs: 2 }),
+    () => createWriter(store, { createdMs: 2 }),
     ReplicaError,
     "there is one already",
   );
@@ -228,14 +224,14 @@ Deno.test("create() refuses block sizes that the format does not have", async ()
   for (const size of [0, 512, 4097, 12288, 2 ** 31, NaN]) {
     for (const option of ["metaBlockBytes", "dataBlockBytes"]) {
       const options = { createdMs: 1, [option]: size };
-      await assertRejects(() => HyperfileWriter.create(new TracedStore(), options), ReplicaError);
+      await assertRejects(() => createWriter(new TracedStore(), options), ReplicaError);
     }
   }
 });
 
 Deno.test("open() without an inode is a usage error", async () => {
   await assertRejects(
-    () => HyperfileWriter.open(new TracedStore(), { orphans: "adopt" }),
+    () => openWriter(new TracedStore()),
     ReplicaError,
     "there is no inode",
   );

@@ -3,7 +3,7 @@ import { MemoryStore } from "../../support/memory_store.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { type DeviceCard, encodeDeviceCard } from "../../../src/format/device_card.ts";
 import { HyperfileReader } from "../../../src/replica/hyperfile_reader.ts";
-import { HyperfileWriter } from "../../../src/replica/hyperfile_writer.ts";
+import { createWriter } from "../../support/sole_writer.ts";
 import { NewReplica } from "../../../src/replica/new_replica.ts";
 
 const CARD: DeviceCard = {
@@ -91,7 +91,7 @@ Deno.test("NewReplica.create() refuses another's root and does not touch it", as
     ],
     ["not a device card", (store) => store.put("device.json", [new Uint8Array(3)])],
     ["there is one already", async (store) => {
-      const writer = await HyperfileWriter.create(store, { createdMs: 5 });
+      const writer = await createWriter(store, { createdMs: 5 });
       writer.close();
     }],
   ];

@@ -1,9 +1,9 @@
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { viewOf } from "../../../src/base/struct.ts";
 import { SegmentHeader } from "../../../src/format/segment.ts";
-import { HyperfileWriter } from "../../../src/replica/hyperfile_writer.ts";
+import type { HyperfileWriter } from "../../../src/replica/hyperfile_writer.ts";
+import { createWriter, openWriter } from "../../support/sole_writer.ts";
 import { HyperfileReader } from "../../../src/replica/hyperfile_reader.ts";
-import type { OrphanPolicy } from "../../../src/replica/orphans.ts";
 import { assert, assertEquals, assertRejects } from "../../support/assert.ts";
 import { batchOf, filled } from "../../support/batches.ts";
 import { readImage } from "../../support/image.ts";
@@ -15,7 +15,7 @@ const ORPHAN = "0000000002";
 /** A replica with checkpoint 1 and the segment of a checkpoint 2 whose inode was never put. */
 async function withOrphan(): Promise<TracedStore> {
   const store = new TracedStore();
-  const writer = await HyperfileWriter.create(store, { createdMs: 1 });
+  const writer = await createWriter(store, { createdMs: 1 });
   await writer.commit(batchOf([[0, filled(1)], [400, filled(4)]]), AT);
   store.hook = ({ verb, key }) => verb === "put" && key === "inode" ? "lost" : undefined;
   await writer.commit(batchOf([[0, filled(2)], [1, filled(3)]]), AT).catch(() => {});
@@ -24,14 +24,20 @@ async function withOrphan(): Promise<TracedStore> {
   return store;
 }
 
-function open(store: TracedStore, orphans: OrphanPolicy): Promise<HyperfileWriter> {
-  return HyperfileWriter.open(store, { orphans });
+function open(store: TracedStore, adopt: boolean): Promise<HyperfileWriter> {
+  return openWriter(store, { adopt });
 }
 
-Deno.test("open() adopts a whole segment that was never published, with its tree", async () => {
+/** Whether a segment has no blocks: no tool takes it for a checkpoint. */
+function isEmptied(store: TracedStore, key: string): boolean {
+  const { nmetablk, ndatablk } = SegmentHeader.decode(viewOf(store.bytesOf(key)));
+  return nmetablk === 0 && ndatablk === 0;
+}
+
+Deno.test("a whole segment that was never published is adopted, with its tree", async () => {
   const store = await withOrphan();
-  const writer = await open(store, "adopt");
-  assertEquals([writer.lastCno, writer.orphans], [2, { adopted: 2, deleted: [] }]);
+  const writer = await open(store, true);
+  assertEquals([writer.lastCno, writer.orphans], [2, { adopted: 2, emptied: [] }]);
   let image = await readImage(store);
   assertEquals([image[0], image[4096], image[400 * 4096]], [2, 3, 4]);
   // The next commit is built on the adopted tree, not on the one before.
@@ -40,54 +46,44 @@ Deno.test("open() adopts a whole segment that was never published, with its tree
   assertEquals([image[0], image[4096], image[2 * 4096], image[400 * 4096]], [2, 3, 9, 4]);
 });
 
-Deno.test("open() deletes it when told to, and uses its number again", async () => {
+Deno.test("it is emptied where nothing is to be adopted, and its number used again", async () => {
   const store = await withOrphan();
-  const writer = await open(store, "delete");
-  assertEquals([writer.lastCno, writer.orphans], [1, { adopted: null, deleted: [2] }]);
-  assert(!store.keys().includes(ORPHAN), "the orphan is gone");
+  const writer = await open(store, false);
+  assertEquals([writer.lastCno, writer.orphans], [1, { adopted: null, emptied: [2] }]);
+  assert(isEmptied(store, ORPHAN), "the orphan is empty");
   assertEquals((await writer.commit(batchOf([[2, filled(9)]]), AT)).cno, 2);
   const image = await readImage(store);
   assertEquals([image[0], image[4096], image[2 * 4096]], [1, 0, 9]);
 });
 
-Deno.test("open() refuses it when told to, and changes nothing", async () => {
-  const store = await withOrphan();
-  const before = store.keys();
-  await assertRejects(() => open(store, "refuse"), ReplicaError, "never published");
-  assertEquals(store.keys(), before);
-  assertEquals(store.count("delete"), 0);
-});
-
-for (const policy of ["adopt", "delete"] as const) {
-  Deno.test(`open() deletes what lies beyond the next number (${policy})`, async () => {
+for (const adopt of [true, false]) {
+  Deno.test(`what lies beyond the next number is emptied (${adopt ? "" : "not "}adopting)`, async () => {
     const store = await withOrphan();
-    for (const key of ["0000000003", "0000000009", "1000000000"]) {
-      store.set(key, store.bytesOf(ORPHAN));
-    }
+    const stale = ["0000000003", "0000000009", "1000000000"];
+    for (const key of stale) store.set(key, store.bytesOf(ORPHAN));
     store.set("device.json", new Uint8Array(2));
     store.set("99", new Uint8Array(2));
-    const deletes: string[] = [];
+    const puts: string[] = [];
     store.hook = ({ verb, key }) => {
-      if (verb === "delete") deletes.push(key);
-      if (verb === "put") deletes.push("put");
+      if (verb === "put") puts.push(key);
       return undefined;
     };
-    const writer = await open(store, policy);
-    assertEquals(writer.lastCno, policy === "adopt" ? 2 : 1);
-    // Stale ones first: none of them must ever look like the next checkpoint.
-    const stale = ["0000000003", "0000000009", "1000000000"];
-    assertEquals(deletes, [...stale, policy === "adopt" ? "put" : ORPHAN]);
+    const writer = await open(store, adopt);
+    assertEquals(writer.lastCno, adopt ? 2 : 1);
+    assertEquals(puts, [adopt ? "inode" : ORPHAN, ...stale]);
+    for (const key of stale) assert(isEmptied(store, key), `${key} is empty`);
+    assertEquals(store.count("delete"), 0);
     assert(store.keys().includes("device.json") && store.keys().includes("99"), "others stay");
   });
 }
 
-Deno.test("open() never adopts a segment that was not meant to be published", async () => {
+Deno.test("a segment that was not meant to be published is never adopted", async () => {
   const store = await withOrphan();
   const raw = store.bytesOf(ORPHAN);
   raw.set(store.bytesOf("inode"), SegmentHeader.offset.inode);
   store.set(ORPHAN, raw);
-  const writer = await open(store, "adopt");
-  assertEquals([writer.lastCno, writer.orphans.deleted], [1, [2]]);
+  const writer = await open(store, true);
+  assertEquals([writer.lastCno, writer.orphans.emptied], [1, [2]]);
 });
 
 for (
@@ -106,13 +102,13 @@ for (
     }],
   ] as const
 ) {
-  Deno.test(`open() does not adopt a segment with ${what}`, async () => {
+  Deno.test(`a segment with ${what} is not adopted`, async () => {
     const store = await withOrphan();
     const inode = store.bytesOf("inode");
     store.set(ORPHAN, damage(store.bytesOf(ORPHAN)));
-    await assertRejects(() => open(store, "adopt"), ReplicaError, ORPHAN);
+    const writer = await open(store, true);
+    assertEquals([writer.lastCno, writer.orphans.emptied], [1, [2]]);
     assertEquals(store.bytesOf("inode"), inode);
-    assertEquals((await open(store, "delete")).lastCno, 1);
   });
 }
 

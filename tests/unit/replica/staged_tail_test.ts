@@ -46,7 +46,7 @@ Deno.test("a writer goes on with staged segments, and empties what is above them
   const tail = await tailOf(store, 4);
   assertEquals(tail?.segments.map(({ id }) => id), [3, 4]);
   const writer = await resumed(scene, tail);
-  assertEquals([writer.lastCno, writer.stagedId, writer.orphans.deleted], [1, 4, [5]]);
+  assertEquals([writer.lastCno, writer.stagedId, writer.orphans.emptied], [1, 4, [5]]);
   assertEquals(await blocksOf(store), [1, 0, 0, 0, 0, 5], "nothing shows yet");
   const { segmentId } = await writer.commit(batchOf([[6, filled(6)]]), STAGE);
   assertEquals(segmentId, 5, "the emptied number is used");

@@ -1,8 +1,8 @@
 import { assertEquals } from "../../support/assert.ts";
-import { decideStartup, type PrimaryState } from "../../../src/replication/startup.ts";
+import { decideStartup, type StartState } from "../../../src/replication/startup.ts";
 
 /** Primary state, its checkpoint, the replica's, own claim, dirty regions, skip; and what follows. */
-type Row = [PrimaryState, number, number, boolean, number, boolean, string];
+type Row = [StartState, number, number, boolean, number, boolean, string];
 
 const ROWS: readonly Row[] = [
   ["formatted", 0, 0, true, 0, false, "forward-full"],
@@ -74,7 +74,7 @@ Deno.test("decideStartup() goes on with what is staged, where it is what the sta
     force: false,
   };
   // Primary state, dirty regions, what is staged; and what follows.
-  const rows: readonly [PrimaryState, number, "part" | "whole" | null, string, boolean][] = [
+  const rows: readonly [StartState, number, "part" | "whole" | null, string, boolean][] = [
     ["active", 2, "part", "forward-part", true],
     ["active", 2, "whole", "forward-part", true],
     // All is staged: it still has to be published.
@@ -113,7 +113,7 @@ Deno.test("decideStartup() refuses a primary that is an older copy of itself", (
     staged: null,
     skipInitialSync: false,
   };
-  const rows: readonly [PrimaryState, boolean, string][] = [
+  const rows: readonly [StartState, boolean, string][] = [
     ["active", false, "refuse"],
     ["active", true, "forward-full"],
     // What copies everything needs no map.

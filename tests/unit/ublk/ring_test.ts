@@ -1,7 +1,7 @@
 import { check, EAGAIN, EBUSY, ECANCELED, EINTR, EINVAL, ETIME } from "../../../ffi/errno.ts";
 import { EFD_CLOEXEC, O_RDWR, openLibc } from "../../../ffi/libc.ts";
 import { openLiburing } from "../../../ffi/liburing.ts";
-import { cString, high32, low32, PAGE_BYTES, SharedArea } from "../../../ffi/memory.ts";
+import { cString, high32, low32, MEMORY_PAGE_BYTES, SharedArea } from "../../../ffi/memory.ts";
 import {
   type CqeSink,
   IORING_FSYNC_DATASYNC,
@@ -95,21 +95,31 @@ Deno.test("Ring reads and writes a file above 4 GiB", () => {
   const libc = openLibc();
   const path = Deno.makeTempFileSync();
   const fd = check(libc.open(cString(path), O_RDWR, 0), `open ${path}`);
-  const area = SharedArea.allocate(2 * PAGE_BYTES);
+  const area = SharedArea.allocate(2 * MEMORY_PAGE_BYTES);
   const ring = openRing();
   const sink = new Recorder();
   const [low, high] = [low32(area.address), high32(area.address)];
-  area.bytes.fill(9, 0, PAGE_BYTES);
-  ring.prepare(IORING_OP_WRITE, fd, PAGE_BYTES, 1, low, high, PAGE_BYTES, 0, 1);
+  area.bytes.fill(9, 0, MEMORY_PAGE_BYTES);
+  ring.prepare(IORING_OP_WRITE, fd, MEMORY_PAGE_BYTES, 1, low, high, MEMORY_PAGE_BYTES, 0, 1);
   ring.submitAndWait(1);
   ring.prepare(IORING_OP_FSYNC, fd, 0, 0, 0, 0, 0, IORING_FSYNC_DATASYNC, 2);
   ring.submitAndWait(2);
-  ring.prepare(IORING_OP_READ, fd, PAGE_BYTES, 1, low + PAGE_BYTES, high, PAGE_BYTES, 0, 3);
+  ring.prepare(
+    IORING_OP_READ,
+    fd,
+    MEMORY_PAGE_BYTES,
+    1,
+    low + MEMORY_PAGE_BYTES,
+    high,
+    MEMORY_PAGE_BYTES,
+    0,
+    3,
+  );
   ring.submitAndWait(3);
   ring.forEachCqe(sink);
-  assertEquals(sink.take(), [[1, PAGE_BYTES], [2, 0], [3, PAGE_BYTES]]);
-  assert(area.bytes.subarray(PAGE_BYTES).every((byte) => byte === 9));
-  assertEquals(Deno.statSync(path).size, 2 ** 32 + 2 * PAGE_BYTES);
+  assertEquals(sink.take(), [[1, MEMORY_PAGE_BYTES], [2, 0], [3, MEMORY_PAGE_BYTES]]);
+  assert(area.bytes.subarray(MEMORY_PAGE_BYTES).every((byte) => byte === 9));
+  assertEquals(Deno.statSync(path).size, 2 ** 32 + 2 * MEMORY_PAGE_BYTES);
   ring.close();
   libc.close(fd);
   area.release();
@@ -119,7 +129,7 @@ Deno.test("Ring reads and writes a file above 4 GiB", () => {
 Deno.test("Ring is woken by a write to an eventfd whose read is armed", () => {
   const libc = openLibc();
   const fd = check(libc.eventfd(0, EFD_CLOEXEC), "make an eventfd");
-  const area = SharedArea.allocate(PAGE_BYTES);
+  const area = SharedArea.allocate(MEMORY_PAGE_BYTES);
   const ring = openRing();
   const sink = new Recorder();
   ring.prepare(IORING_OP_READ, fd, 0, 0, low32(area.address), high32(area.address), 8, 0, 7);
@@ -137,7 +147,7 @@ Deno.test("Ring is woken by a write to an eventfd whose read is armed", () => {
 });
 
 Deno.test("Ring times out and cancels", () => {
-  const area = SharedArea.allocate(PAGE_BYTES);
+  const area = SharedArea.allocate(MEMORY_PAGE_BYTES);
   const ring = Ring.open({ entries: 8, completionEntries: 8, wideSqes: true });
   const sink = new Recorder();
   const [low, high] = [low32(area.address), high32(area.address)];
