@@ -3,7 +3,7 @@
 
 import type { DiskOptions } from "../../tools/guest/guest.ts";
 import { run } from "../../tools/guest/process.ts";
-import { WriteLog } from "../../tools/guest/write_log.ts";
+import { WriteLog, type WriteLogEntry } from "../../tools/guest/write_log.ts";
 import type { Prng } from "./prng.ts";
 
 /** How likely it is, out of 4, that a write which no flush covered is on the drive all the same. */
@@ -11,18 +11,28 @@ const SURVIVAL = [0, 1, 2, 3, 4] as const;
 /** One in so many of those is torn: only its first sectors are there. */
 const TORN_ONE_IN = 8;
 const SECTOR_BYTES = 512;
+/**
+ * File systems count on this much being written whole: ext4 does not mount with half of a new superblock.
+ * The device's own metadata counts on nothing.
+ */
+const FS_BLOCK_BYTES = 4096;
 
 export class PowerDisk {
   /** What the drive holds while its power is off. */
   readonly image: string;
   readonly #work: string;
   readonly #log: string;
+  readonly #fsBytes: number;
 
-  /** `path`: a new file of `sizeBytes`, and the beginning of the names of others. */
-  constructor(path: string, sizeBytes: number) {
+  /**
+   * `path`: a new file of `sizeBytes`, and the beginning of the names of others. The first `fsBytes` of it
+   * belong to file systems.
+   */
+  constructor(path: string, { sizeBytes, fsBytes }: { sizeBytes: number; fsBytes: number }) {
     this.image = path;
     this.#work = `${path}.work`;
     this.#log = `${path}.log`;
+    this.#fsBytes = fsBytes;
     Deno.createSync(path).close();
     Deno.truncateSync(path, sizeBytes);
   }
@@ -43,12 +53,17 @@ export class PowerDisk {
     const survival = random.pick(SURVIVAL);
     WriteLog.open(this.#log).replayOnto(this.image, {
       survives: () => random.below(4) < survival,
-      keptBytes: ({ sizeBytes }) =>
-        random.oneIn(TORN_ONE_IN)
-          ? random.below(sizeBytes / SECTOR_BYTES + 1) * SECTOR_BYTES
-          : sizeBytes,
+      keptBytes: (entry) =>
+        random.oneIn(TORN_ONE_IN) ? this.#tornBytes(entry, random) : entry.sizeBytes,
     });
     Deno.removeSync(this.#log);
     return survival;
+  }
+
+  #tornBytes({ offsetBytes, sizeBytes }: WriteLogEntry, random: Prng): number {
+    const kept = random.below(sizeBytes / SECTOR_BYTES + 1) * SECTOR_BYTES;
+    if (offsetBytes >= this.#fsBytes) return kept;
+    const end = Math.floor((offsetBytes + kept) / FS_BLOCK_BYTES) * FS_BLOCK_BYTES;
+    return Math.max(0, end - offsetBytes);
   }
 }

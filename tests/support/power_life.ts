@@ -88,8 +88,14 @@ export class PowerLife {
     this.#share = `${directory}/share`;
     Deno.mkdirSync(this.#share);
     this.#checkpoint = `${directory}/checkpoint.img`;
-    this.#primary = new PowerDisk(`${directory}/primary.img`, DEVICE_BYTES + 8 * MiB);
-    this.#replica = new PowerDisk(`${directory}/replica.img`, REPLICA_MIB * MiB);
+    this.#primary = new PowerDisk(`${directory}/primary.img`, {
+      sizeBytes: DEVICE_BYTES + 8 * MiB,
+      fsBytes: DEVICE_BYTES,
+    });
+    this.#replica = new PowerDisk(`${directory}/replica.img`, {
+      sizeBytes: REPLICA_MIB * MiB,
+      fsBytes: REPLICA_MIB * MiB,
+    });
   }
 
   /** Lives through all of the cuts, and once more to the end; `report` gets a line for each. */
