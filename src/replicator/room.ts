@@ -259,7 +259,7 @@ export class ReplicatorRoom {
       staged: map && new StagedStart({ views, disk, layout, map, clock }),
       primaryState,
       dirtyRegions: new IntentMap(views).dirtyCount(),
-      marked: new MarkedBlocks(views, map),
+      marked: new MarkedBlocks(views, map, metadata.lastFlush?.cno ?? 0),
       skipInitialSync,
       force,
       takeOver,
