@@ -76,13 +76,13 @@ export class PrimaryMetadata {
   #busy = false;
   /** Flush log slots that were damaged or unreadable when the log was loaded. */
   readonly damagedSlots: readonly number[];
-  /** Those that the disk refused to give: one of them may hold the newest record. */
-  readonly unreadableSlots: readonly number[];
+  /** The slot of the record after the newest one that was found, if it may hold one: why it does not show. */
+  readonly hiddenRecord: "unreadable" | "damaged" | null;
 
   private constructor(
     disk: Disk,
     verdict: Extract<SuperblockVerdict, { kind: "valid" }>,
-    log: { history: FlushRecord[]; damagedSlots: number[]; unreadableSlots: number[] },
+    log: Pick<PrimaryMetadata, "damagedSlots" | "hiddenRecord"> & { history: FlushRecord[] },
   ) {
     this.#disk = disk;
     this.#superblock = verdict.superblock;
@@ -92,7 +92,7 @@ export class PrimaryMetadata {
     this.layout = layoutOf(disk, verdict.superblock);
     this.#history = log.history;
     this.damagedSlots = log.damagedSlots;
-    this.unreadableSlots = log.unreadableSlots;
+    this.hiddenRecord = log.hiddenRecord;
   }
 
   /**
@@ -113,7 +113,7 @@ export class PrimaryMetadata {
   static async finishFormat(disk: Disk, intent: Superblock, nowMs: number): Promise<void> {
     invariant(intent.state === "formatting", "only an unfinished format is finished");
     const verdict = { kind: "valid", superblock: intent, winner: 0, redundant: true } as const;
-    const log = { history: [], damagedSlots: [], unreadableSlots: [] };
+    const log = { history: [], damagedSlots: [], hiddenRecord: null };
     const metadata = new PrimaryMetadata(disk, verdict, log);
     await metadata.storeSuperblock({ state: "formatted", writtenMs: nowMs });
   }
@@ -273,12 +273,18 @@ export function layoutOf(disk: Disk, superblock: Superblock): PrimaryLayout {
 
 async function readFlushLog(disk: Disk, layout: PrimaryLayout, uuid: string) {
   const pages = await readFlushLogPages(disk, layout);
-  const unreadableSlots = pages.flatMap((page, slot) => page === null ? [slot] : []);
   const slots = decodeFlushLog(pages);
   const damagedSlots = slots.flatMap((slot, i) =>
     slot.kind === "damaged" || slot.kind === "unsupported" ? [i] : []
   );
-  return { history: flushHistory(slots, uuid), damagedSlots, unreadableSlots };
+  const history = flushHistory(slots, uuid);
+  const next = flushLogSlot((history.at(-1)?.sequence ?? 0) + 1);
+  const hiddenRecord = !damagedSlots.includes(next)
+    ? null
+    : pages[next] === null
+    ? "unreadable" as const
+    : "damaged" as const;
+  return { history, damagedSlots, hiddenRecord };
 }
 
 /** The flush log as it lies on the disk; null for a slot that can't be read. */

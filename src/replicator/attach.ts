@@ -16,7 +16,6 @@ import type { Clock } from "../base/clock.ts";
 import { dataError, ReplicaError, usageError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import type { WriterIdentity } from "../format/device_card.ts";
-import type { PrimaryMetadata } from "../primary/metadata.ts";
 import { checkClaim, type ClaimOptions, ReplicaClaim } from "../replica/claim.ts";
 import { HyperfileWriter } from "../replica/hyperfile_writer.ts";
 import { type KnownInode, readHead } from "../replica/inode_reader.ts";
@@ -189,23 +188,22 @@ function decided(
 ): Startup {
   const decision = decideStartup(facts);
   if (decision.action !== "refuse") return decision;
-  if (metadata.unreadableSlots.length > 0) throw logUnreadable(store, metadata, decision.why);
-  throw dataError(`Cannot attach the replica ${store.uri}: ${decision.why}`, {
+  // A record that does not show would be newer than all others: it explains no replica that is behind.
+  const hidden = facts.replicaCno < facts.primaryCno ? null : metadata.hiddenRecord;
+  if (hidden === "unreadable") throw recordUnreadable(store, decision.why);
+  const record = hidden && "; but the newest record of the primary's flush log is damaged";
+  throw dataError(`Cannot attach the replica ${store.uri}: ${decision.why}${record ?? ""}`, {
     hint: "Was the primary restored, or the replica written by another device? To make the " +
       "replica follow this primary from now on, start with --force-startup-recover.",
   });
 }
 
 /** What speaks against the replica may be a record that the drive does not give right now. */
-function logUnreadable(
-  { uri }: ObjectStore,
-  { unreadableSlots }: PrimaryMetadata,
-  why: string,
-): ReplicaError {
+function recordUnreadable({ uri }: ObjectStore, why: string): ReplicaError {
   return new ReplicaError(
     "kernel",
-    `Cannot attach the replica ${uri}: ${unreadableSlots.length} records of the primary's flush log ` +
-      `can't be read, and as far as the others tell, ${why}`,
+    `Cannot attach the replica ${uri}: the newest record of the primary's flush log can't be read, ` +
+      `and as far as the others tell, ${why}`,
     {
       hint: "The kernel's log has the drive's error. Start again: reads may pass. If they don't, " +
         "--force-startup-recover makes the replica follow this primary, by a copy of the whole device.",

@@ -1,11 +1,12 @@
 // Attaching, cut short at every request to the store and at every operation of the primary, and tried
 // again: what a start decides never depends on where the one before was cut.
 
+import { ReplicaError } from "../../../src/base/errors.ts";
 import { flushLogSlot } from "../../../src/format/flush_log.ts";
 import { PAGE_BYTES } from "../../../src/format/sealed_page.ts";
 import { segmentKey } from "../../../src/format/segment.ts";
 import { PrimaryMetadata } from "../../../src/primary/metadata.ts";
-import { assert, assertEquals } from "../../support/assert.ts";
+import { assert, assertEquals, assertRejects } from "../../support/assert.ts";
 import {
   AT,
   attach,
@@ -167,4 +168,44 @@ Deno.test("a checkpoint whose segment is gone is not the one that the primary ha
   await place.store.delete(segmentKey(2));
   assertEquals(await decisionOf(copyOf(place)), "data");
   assertEquals(await decisionOf(copyOf(place), { force: true }), "forward-full");
+});
+
+/** Makes a record of the flush log unreadable or damaged: `back` records before the newest. */
+async function spoilRecord(
+  place: Place,
+  kind: "unreadable" | "damaged",
+  back: number,
+): Promise<void> {
+  const { layout, lastFlush } = await PrimaryMetadata.load(place.disk);
+  const slot = flushLogSlot((lastFlush?.sequence ?? 0) - back);
+  const offsetBytes = layout.flushLogOffsetBytes + slot * PAGE_BYTES;
+  if (kind === "unreadable") {
+    place.disk.faults = [{ kind, offsetBytes }];
+    return;
+  }
+  const page = await place.disk.read(offsetBytes, PAGE_BYTES);
+  page[100] ^= 1;
+  await place.disk.write(offsetBytes, page);
+  await place.disk.flush();
+}
+
+Deno.test("a newest record that is damaged is named where it may be what speaks against the replica", async () => {
+  const place = await formatted();
+  await live(place, 3, "active");
+  await spoilRecord(place, "damaged", 0);
+  const unmarked = { marked: { has: () => false }, dirtyRegions: 0 };
+  await assertRejects(
+    () => attach(copyOf(place), unmarked),
+    ReplicaError,
+    "but the newest record of the primary's flush log is damaged",
+  );
+});
+
+Deno.test("an old record that can't be read excuses no real contradiction", async () => {
+  const place = await formatted();
+  await live(place, 1, "clean");
+  const early = place.store.clone();
+  await live(place, 3, "clean");
+  await spoilRecord(place, "unreadable", 2);
+  assertEquals(await decisionOf({ ...place, store: early }), "data");
 });
