@@ -84,16 +84,16 @@ Deno.test("IntentCleaner stages what staged segments cover, but no region with s
   [5, 6, 7, REGIONS_PER_PAGE + 1].forEach((region, tag) => change(tag, region));
   stale.mark(6, 1);
   copying.push({ first: 7, count: 1 });
-  await steps(3);
+  await steps(4);
   const regions = [5, 6, 7, REGIONS_PER_PAGE + 1];
   assertEquals(await marks(...regions), ["dirty ", "dirty ", "dirty ", "dirty "]);
   committed(9);
-  await steps(1);
+  await steps(2);
   assertEquals(await marks(...regions), ["staged", "dirty ", "dirty ", "staged"]);
   const tag = { baseCno: 7, segmentId: 9, isWhole: false };
   assertEquals((await load()).pages.map(({ staged }) => staged), [tag, tag]);
   copying.pop();
-  await steps(3);
+  await steps(4);
   assertEquals(await marks(...regions), ["staged", "dirty ", "staged", "staged"]);
 });
 
@@ -102,13 +102,13 @@ Deno.test("IntentCleaner names a later segment for what was written to a staged 
   stale.mark(100, 1);
   change(0, 5);
   committed(9);
-  await steps(3);
+  await steps(4);
   assertEquals(await marks(5), ["staged"]);
   change(0, 5);
   assertEquals(await marks(5), ["dirty staged"]);
   await steps(2);
   committed(12);
-  await steps(1);
+  await steps(2);
   assertEquals([await marks(5), (await load()).chainAfter(7)?.segmentId], [["staged"], 12]);
 });
 
@@ -117,14 +117,14 @@ Deno.test("IntentCleaner stages what a copy of the whole device copies, and not 
   change(0, 5);
   stale.mark(100, 1);
   committed(9);
-  await steps(3);
+  await steps(4);
   assertEquals(await marks(5, 6), ["staged", ""]);
   coverage.wholeCopy = 1;
   stale.mark(0, REGIONS);
   stale.take(6, 1);
   stale.settle(1);
   committed(10);
-  await steps(3);
+  await steps(4);
   assertEquals(await marks(5, 6, 7), ["dirty ", "staged", ""]);
   assertEquals((await load()).chainAfter(7), { baseCno: 7, segmentId: 10, isWhole: true });
 });
@@ -133,11 +133,11 @@ Deno.test("IntentCleaner stages nothing in a round in which a copy of the whole 
   const { stale, coverage, committed, steps, change, marks } = await resyncing();
   stale.mark(100, 1);
   change(0, 5);
-  await steps(2);
+  await steps(3);
   coverage.wholeCopy = 1;
   stale.mark(0, REGIONS);
   committed(9);
-  await steps(2);
+  await steps(3);
   assertEquals(await marks(5), ["dirty "]);
 });
 
@@ -146,7 +146,7 @@ Deno.test("IntentCleaner keeps a copy of the whole device from going on with wha
   coverage.wholeCopy = 1;
   stale.mark(1, REGIONS - 1);
   committed(9);
-  await steps(3);
+  await steps(4);
   assertEquals(await marks(0, 1), ["staged", ""]);
   coverage.isDamaged = true;
   await steps(1);

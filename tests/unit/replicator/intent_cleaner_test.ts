@@ -57,12 +57,12 @@ Deno.test("IntentCleaner clears what a published checkpoint covers, after a flus
   assertEquals(await steps(5), [], "changes are in flight");
   gate.leave(0);
   gate.leave(1);
-  assertEquals([await steps(3), map.dirtyCount()], [[], 2], "nothing is published");
+  assertEquals([await steps(4), map.dirtyCount()], [[], 2], "nothing is published");
   pool.release(1);
-  assertEquals([await steps(3), map.dirtyCount()], [[], 2], "not all is published");
+  assertEquals([await steps(4), map.dirtyCount()], [[], 2], "not all is published");
   pool.release(2);
-  assertEquals(await steps(1), ["flush", "write 0", "write 1", "flush"]);
-  assertEquals([map.dirtyCount(), await steps(3)], [0, []]);
+  assertEquals(await steps(2), ["flush", "write 0", "write 1", "flush"]);
+  assertEquals([map.dirtyCount(), await steps(4)], [0, []]);
 });
 
 Deno.test("IntentCleaner keeps a region that is written again, and waits for resync", async () => {
@@ -79,7 +79,7 @@ Deno.test("IntentCleaner keeps a region that is written again, and waits for res
   assertEquals([await steps(5), map.dirtyCount()], [[], 1], "something is stale");
   stale.take(0, 1);
   stale.settle(1);
-  await steps(2);
+  await steps(3);
   assertEquals(map.dirtyCount(), 0);
 });
 
@@ -89,11 +89,11 @@ Deno.test("IntentCleaner writes a page again that the primary refused", async ()
   gate.leave(0);
   pool.release(1);
   disk.failing = "write";
-  await steps(3);
+  await steps(4);
   assertEquals([map.dirtyCount(), troubles], [0, ["Cannot write 0"]]);
   disk.failing = "";
-  assertEquals(await steps(3), ["flush", "write 0", "flush"], "in the same place");
-  assertEquals(await steps(3), []);
+  assertEquals(await steps(4), ["flush", "write 0", "flush"], "in the same place");
+  assertEquals(await steps(4), []);
 });
 
 Deno.test("IntentCleaner clears nothing any more after a flush that failed", async () => {
@@ -102,7 +102,7 @@ Deno.test("IntentCleaner clears nothing any more after a flush that failed", asy
   gate.leave(0);
   pool.release(1);
   disk.failing = "flush";
-  assertEquals([await steps(3), map.dirtyCount()], [["flush"], 1]);
+  assertEquals([await steps(4), map.dirtyCount()], [["flush"], 1]);
   disk.failing = "";
   assertEquals([await steps(5), map.dirtyCount(), troubles], [[], 1, ["Cannot flush"]]);
 });
@@ -114,7 +114,7 @@ Deno.test("IntentCleaner clears nothing any more after a flush that failed elsew
   pool.release(1);
   // A guest's, say: the cleaner's own flushes succeed afterwards, as if nothing were lost.
   noteFailedFlush(views.words);
-  assertEquals([await steps(3), map.dirtyCount()], [["flush"], 1]);
+  assertEquals([await steps(4), map.dirtyCount()], [["flush"], 1]);
   assertEquals([await steps(5), map.dirtyCount(), troubles.length], [[], 1, 1]);
 });
 
@@ -125,10 +125,10 @@ Deno.test("IntentCleaner leaves a region with a block that can't be read for as 
   for (const tag of [0, 1]) gate.leave(tag);
   pool.release(2);
   unsettled.push({ first: 5, count: 1 });
-  assertEquals(await steps(3), ["flush", "write 2", "flush"]);
+  assertEquals(await steps(4), ["flush", "write 2", "flush"]);
   assertEquals([map.dirtyCount(), map.isDurable(5)], [1, true]);
   assertEquals(await steps(6), [], "with nothing to clear the primary is left alone");
   unsettled.pop();
-  assertEquals(await steps(3), ["flush", "write 0", "flush"]);
+  assertEquals(await steps(4), ["flush", "write 0", "flush"]);
   assertEquals(map.dirtyCount(), 0);
 });
