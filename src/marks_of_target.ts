@@ -49,6 +49,18 @@ export class TargetMarks {
     this.#later("diverged");
   }
 
+  /**
+   * Before a copy of the whole device begins: durable when it resolves, rejects where it can't be. What such a
+   * copy publishes no dirty map names, and a crash right after would look like a primary that was put back.
+   */
+  async requireDiverged(): Promise<void> {
+    const stored = this.#last.then(async () =>
+      this.#store(await this.#started.promise, "diverged")
+    );
+    this.#last = stored.catch(() => undefined);
+    await stored;
+  }
+
   /** Resolves when all that was to be said is durable, or was refused. */
   async settled(): Promise<void> {
     await this.#last;

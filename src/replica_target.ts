@@ -25,7 +25,6 @@ import { watchedDisk } from "./replicator/watched_disk.ts";
 import type { ReplicatorNews } from "./replicator/room_options.ts";
 import { roomOptions } from "./room_of_target.ts";
 import { captureWrites } from "./shared/capture_mode.ts";
-import { REPLICATOR_COUNTER, replicatorCounters } from "./shared/counters.ts";
 import type { Doorbells } from "./shared/doorbells.ts";
 import { type SharedLayout, sharedLayout, type SharedViews, sharedViews } from "./shared/layout.ts";
 import { Pool } from "./shared/pool.ts";
@@ -35,13 +34,10 @@ import {
   type TargetPrimary,
   type TargetSystem,
 } from "./system_of_target.ts";
+import { STALL_MS, untilStalled } from "./stall_of_target.ts";
 import type { QueueBuffers, Target, TargetStart } from "./target.ts";
 import type { ReplicatorEnd } from "./workers/replicator_handle.ts";
 import type { VerifyRequest } from "./workers/verify_call.ts";
-
-/** A stop gives up on the replica when it took nothing for so long. */
-const STALL_MS = 60_000;
-const STALL_CHECK_MS = 500;
 
 /** What the target knows beyond the shared counters; for `status`. */
 export interface ReplicaTargetState {
@@ -181,8 +177,15 @@ export class ReplicaTarget implements Target {
     const { doorbellFds } = start;
     const doorbells = this.#system.doorbells(views, doorbellFds);
     const handle = this.#startReplicator(shared, layout, doorbellFds);
-    const pool = new Pool(views);
-    this.#running = { views, pool, layout, doorbells, doorbellFds, handle, intents };
+    this.#running = {
+      views,
+      pool: new Pool(views),
+      layout,
+      doorbells,
+      doorbellFds,
+      handle,
+      intents,
+    };
     const abandon = () => handle.abandon();
     const { signal } = this.#opening;
     signal.addEventListener("abort", abandon);
@@ -197,6 +200,7 @@ export class ReplicaTarget implements Target {
       this.#metadata = await PrimaryMetadata.load(watchedDisk(this.#primary, views));
       await intents.declare();
       await this.#marks.start(this.#metadata, mode);
+      handle.begin();
     } catch (error) {
       abandon();
       await handle.ended; // what did not start is not drained: nothing of it may run on
@@ -242,7 +246,9 @@ export class ReplicaTarget implements Target {
 
   /** Passes an order on; resolves when it is carried out and what it makes of the primary is durable. */
   async order(order: ModeOrder): Promise<Mode> {
-    const mode = await this.#needRunning().handle.order(order);
+    const { handle } = this.#needRunning();
+    if (order === "resync-all") await this.#marks.requireDiverged();
+    const mode = await handle.order(order);
     await this.#marks.settled();
     return mode;
   }
@@ -257,22 +263,10 @@ export class ReplicaTarget implements Target {
     const running = this.#running;
     if (!running || this.#stallWatch !== null) return;
     this.#stallWatch = new AbortController();
-    void this.#watchStall(running, this.#stallWatch.signal);
-  }
-
-  async #watchStall(running: Running, signal: AbortSignal): Promise<void> {
     const { clock } = this.#system;
-    const counters = running.views.counters.subarray(replicatorCounters(running.views));
-    let drained = counters[REPLICATOR_COUNTER.drainedBytes];
-    let sinceMs = clock.nowMs();
-    while (true) {
-      await clock.sleep(STALL_CHECK_MS, signal);
-      if (signal.aborted) return;
-      const now = counters[REPLICATOR_COUNTER.drainedBytes];
-      if (now !== drained) sinceMs = clock.nowMs();
-      drained = now;
-      if (clock.nowMs() - sinceMs > STALL_MS) return this.#giveUp(running);
-    }
+    void untilStalled(running.views, clock, this.#stallWatch.signal).then((stalled) => {
+      if (stalled) this.#giveUp(running);
+    });
   }
 
   async drain({ served }: { readonly served: boolean }): Promise<void> {

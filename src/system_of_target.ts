@@ -20,7 +20,7 @@ export type TargetPrimary = Pick<
 /** The replicator's room, wherever it runs. */
 export type ReplicatorControl = Pick<
   ReplicatorHandle,
-  "ready" | "ended" | "stop" | "abandon" | "order" | "verify"
+  "ready" | "ended" | "begin" | "stop" | "abandon" | "order" | "verify"
 >;
 
 export interface TargetSystem {

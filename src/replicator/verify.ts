@@ -170,7 +170,7 @@ export class Verify {
       this.#report();
       const digests = await primary.read(probe, probe.wanted);
       probe.wanted.forEach((block, k) => digests[k] === null && unreadable.add(block));
-      const wanted = probe.wanted.filter((block) => !unreadable.has(block));
+      const wanted = probe.wanted.filter((_, k) => digests[k] !== null);
       const readable = digests.filter((digest) => digest !== null);
       if (wanted.length > 0) samples.push({ ...probe, wanted, digests: readable });
     }

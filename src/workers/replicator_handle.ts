@@ -55,6 +55,11 @@ export class ReplicatorHandle {
     this.#post({ type: "start", room, log });
   }
 
+  /** When the room is ready and the superblock says that the device runs: nothing is published before. */
+  begin(): void {
+    this.#post({ type: "begin" });
+  }
+
   /** No queue captures any more: `ended` follows when the pool is drained. */
   stop(): void {
     this.#post({ type: "stop" });

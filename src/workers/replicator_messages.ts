@@ -13,6 +13,8 @@ import type {
 
 export type ToReplicatorMessage =
   | { readonly type: "start"; readonly room: ReplicatorRoomOptions; readonly log: LogConfig }
+  /** After "ready": the superblock says that the device runs, so replicate. */
+  | { readonly type: "begin" }
   /** No queue captures any more: drain the pool and end. */
   | { readonly type: "stop" }
   /** What the operator wants; nothing happens where the mode does not allow it. Answered by "ordered". */

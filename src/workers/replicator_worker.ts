@@ -13,6 +13,8 @@ const worker = self as unknown as {
 };
 
 let room: ReplicatorRoom | null = null;
+/** Replicates from then on, or ends. */
+const begun = Promise.withResolvers<void>();
 
 async function serve(options: ReplicatorRoomOptions): Promise<void> {
   const serving = new ReplicatorRoom(options, {
@@ -21,6 +23,7 @@ async function serve(options: ReplicatorRoomOptions): Promise<void> {
   room = serving;
   try {
     worker.postMessage({ type: "ready", ready: await serving.open() });
+    await begun.promise;
     const drained = await serving.run();
     await serving.close();
     worker.postMessage({ type: "stopped", drained });
@@ -57,11 +60,16 @@ worker.onmessage = async function (event) {
       configureLog(message.log);
       await serve(message.room);
       return;
+    case "begin":
+      begun.resolve();
+      return;
     case "stop":
       room?.stop();
+      begun.resolve();
       return;
     case "abandon":
       room?.abandon();
+      begun.resolve();
       return;
     case "verify":
       if (room) await verify(room, message.repair);

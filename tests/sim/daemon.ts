@@ -206,6 +206,7 @@ export class SimDaemon {
     );
     const ready = Promise.withResolvers<ReplicatorReady>();
     const ended = Promise.withResolvers<ReplicatorEnd>();
+    const begun = Promise.withResolvers<void>();
     ready.promise.catch(() => undefined);
     const finish = (end: ReplicatorEnd) => {
       ready.reject(end.error ?? new Error("the room was stopped"));
@@ -215,12 +216,22 @@ export class SimDaemon {
       trace.add("attached", opened.cno);
       trace.note(opened.startup);
       this.#post(() => ready.resolve(opened));
+      return begun.promise;
     }, (end) => this.#post(() => finish(end)));
     return {
       ready: ready.promise,
       ended: ended.promise,
-      stop: () => this.#post(() => room.stop()),
-      abandon: () => this.#post(() => room.abandon()),
+      begin: () => this.#post(() => begun.resolve()),
+      stop: () =>
+        this.#post(() => {
+          room.stop();
+          begun.resolve();
+        }),
+      abandon: () =>
+        this.#post(() => {
+          room.abandon();
+          begun.resolve();
+        }),
       order: (order) => {
         const answer = Promise.withResolvers<Mode>();
         this.#post(() => {
@@ -235,11 +246,11 @@ export class SimDaemon {
 
   async #serve(
     room: ReplicatorRoom,
-    onReady: (ready: ReplicatorReady) => void,
+    onReady: (ready: ReplicatorReady) => Promise<void>,
     onEnd: (end: ReplicatorEnd) => void,
   ): Promise<void> {
     try {
-      onReady(await room.open());
+      await onReady(await room.open());
       const drained = await room.run();
       await room.close();
       this.#options.process.footprint?.checkClosed();

@@ -176,9 +176,11 @@ export class NativeDaemon {
   #startRoom(options: ReplicatorRoomOptions, events: ReplicatorRoomEvents): ReplicatorControl {
     const room = new ReplicatorRoom(options, events, this.#roomSystem());
     const ready = Promise.withResolvers<ReplicatorReady>();
+    const begun = Promise.withResolvers<void>();
     const run = async (): Promise<ReplicatorEnd> => {
       try {
         ready.resolve(await room.open());
+        await begun.promise;
         const drained = await room.run();
         await room.close();
         return { drained };
@@ -195,8 +197,15 @@ export class NativeDaemon {
     return {
       ready: ready.promise,
       ended,
-      stop: () => room.stop(),
-      abandon: () => room.abandon(),
+      begin: () => begun.resolve(),
+      stop() {
+        room.stop();
+        begun.resolve();
+      },
+      abandon() {
+        room.abandon();
+        begun.resolve();
+      },
       order: (order) => Promise.resolve(room.order(order)),
       verify: () => Promise.reject(new Error("nobody verifies here")),
     };
