@@ -1,6 +1,7 @@
 // Takes marks off the primary's dirty map, lazily (R5): a region that no write has touched for a
-// generation (replication/mark_age.ts says how long that is), and of which a published checkpoint has every write, is no longer dirty. While a resync
-// runs nothing is published; then staged segments that have every write make the region a staged one.
+// generation (replication/mark_age.ts says how long that is), and of which a published checkpoint has every
+// write, is no longer dirty. While a resync runs nothing is published; then staged segments that have every
+// write make the region a staged one.
 //
 //   snapshot --(old changes done, some seconds passed)--> gather regions, note the pool's head
 //      --(a published checkpoint covers it)--> flush the primary --> clear and write pages --> again

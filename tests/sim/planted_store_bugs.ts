@@ -5,6 +5,7 @@ import { viewOf } from "../../src/base/struct.ts";
 import { INODE_KEY, InodeRecord } from "../../src/format/inode.ts";
 import type { ObjectStore } from "../../src/replica/object_store.ts";
 import { type Coverage, IntentCleaner } from "../../src/replicator/intent_cleaner.ts";
+import { MarkedBlocks } from "../../src/replicator/marked_blocks.ts";
 import { isCapturing } from "../../src/shared/capture_mode.ts";
 import type { SharedViews } from "../../src/shared/layout.ts";
 import { Pool } from "../../src/shared/pool.ts";
@@ -156,6 +157,18 @@ class FencedMarksGo extends Bugs {
   }
 }
 
+/** R12: a snapshot takes what its original went on to write for its own, whatever its maps name. */
+class SnapshotBelieved extends Bugs {
+  override plan(plan: WorldPlan): WorldPlan {
+    const rival = { kind: "rival", stopAfterMs: 600, rivalStops: true, isForced: false } as const;
+    return { ...plan, ends: [{ ...rival, rivalMs: 0 }, { ...rival, rivalMs: 900 }] };
+  }
+
+  override patch(): () => void {
+    return replace(MarkedBlocks.prototype, { has: () => true });
+  }
+}
+
 /** By name; for each a way to make one for a world. */
 export const PLANTED_STORE_BUGS: Readonly<Record<string, () => Bugs>> = {
   "inode before segment": () => new InodeBeforeSegment(),
@@ -164,4 +177,5 @@ export const PLANTED_STORE_BUGS: Readonly<Record<string, () => Bugs>> = {
   "refusal believed": () => new RefusalBelieved(),
   "marks of a fenced daemon go": () => new FencedMarksGo(),
   "failed put kept": () => new FailedPutKept(),
+  "snapshot believed": () => new SnapshotBelieved(),
 };

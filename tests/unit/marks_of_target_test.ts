@@ -1,10 +1,11 @@
 // What the superblock says while a device runs, over a primary whose flushes take their time.
 
 import { systemClock } from "../../src/base/clock.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
 import { roomLog } from "../../src/base/log.ts";
 import { TargetMarks } from "../../src/marks_of_target.ts";
 import type { PrimaryMetadata } from "../../src/primary/metadata.ts";
-import { assertEquals } from "../support/assert.ts";
+import { assertEquals, assertRejects } from "../support/assert.ts";
 
 function newMarks() {
   const stored: string[] = [];
@@ -35,4 +36,18 @@ Deno.test("TargetMarks that never started is closed at once", async () => {
   marks.diverged();
   await marks.close();
   assertEquals(stored, []);
+});
+
+Deno.test("TargetMarks.requireDiverged() is durable when it resolves, in its turn, and rejects where it can't be", async () => {
+  const { marks, metadata, stored } = newMarks();
+  await marks.start(metadata, "logging");
+  marks.modeChanged("forward-part", "logging");
+  await marks.requireDiverged();
+  assertEquals(stored, ["active", "active", "diverged"]);
+  const store = metadata.storeSuperblock;
+  metadata.storeSuperblock = () => Promise.reject(new ReplicaError("kernel", "Cannot write"));
+  await assertRejects(() => marks.requireDiverged(), ReplicaError, "Cannot write");
+  metadata.storeSuperblock = store;
+  await marks.requireDiverged();
+  assertEquals(stored.length, 4, "it is tried again");
 });
