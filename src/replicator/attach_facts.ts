@@ -31,11 +31,13 @@ export interface FactsOptions {
 }
 
 /**
- * What was staged after a checkpoint before this one is published. By force also a replica is followed
- * that is not this primary's: its numbers say nothing.
+ * What was staged after a checkpoint before this one is published, and recorded. Without the record the
+ * maps have to go on naming it: were its staged marks gone, and this start cut short, the next one would
+ * take the published blocks for those of a run that this primary knows nothing of. By force also a replica
+ * is followed that is not this primary's: its numbers say nothing.
  */
-export function unpublishedFrom(replicaCno: number, { metadata, force }: FactsOptions): number {
-  return force ? Math.min(replicaCno, metadata.lastFlush?.cno ?? 0) : replicaCno;
+export function unpublishedFrom(replicaCno: number, { metadata }: FactsOptions): number {
+  return Math.min(replicaCno, metadata.lastFlush?.cno ?? 0);
 }
 
 /** Reads only. `found`: what an earlier run has staged and can be gone on with. */
