@@ -16,7 +16,7 @@
 //
 // Siblings that are certain to be read too come with the same requests.
 //
-// Caller: orphans.ts.
+// Callers: orphans.ts, src/replicator/attach_facts.ts.
 
 import { dataError } from "../base/errors.ts";
 import { rootWords } from "../format/bmap.ts";

@@ -157,6 +157,22 @@ function markedBut(block: number) {
   return { marked: { has: (other: number) => other !== block } };
 }
 
+Deno.test("a snapshot is refused for a discard that its map does not name", async () => {
+  const { snapshot: { disk }, store, writer } = await snapshotOfEight();
+  await writer.commit(DISCARD, AT);
+  assertEquals(await decisionOf(copyOf({ disk, store })), "forward-part");
+  assertEquals(await decisionOf(copyOf({ disk, store }), markedBut(6)), "forward-part");
+  assertEquals(await decisionOf(copyOf({ disk, store }), markedBut(5)), "data");
+});
+
+Deno.test("a snapshot is refused for what was staged and is published by the next checkpoint", async () => {
+  const { snapshot: { disk }, store, writer } = await snapshotOfEight();
+  await writer.commit(batchOf([[5, filled(8)]]), { ...AT, publish: false });
+  await writer.commit(batchOf([[6, filled(8)]]), AT);
+  assertEquals(await decisionOf(copyOf({ disk, store })), "forward-part");
+  assertEquals(await decisionOf(copyOf({ disk, store }), markedBut(5)), "data");
+});
+
 Deno.test("an orphan with a discard that the map does not name is given up", async () => {
   const { snapshot: { disk }, store, writer } = await snapshotOfEight();
   store.hook = ({ verb, key }) => verb === "put" && key === "inode" ? "lost" : undefined;
@@ -165,6 +181,16 @@ Deno.test("an orphan with a discard that the map does not name is given up", asy
   assertEquals((await attach(copyOf({ disk, store }))).writer.orphans.adopted, 4);
   const { startup, writer: left } = await attach(copyOf({ disk, store }), markedBut(5));
   assertEquals([startup.action, left.orphans.adopted, left.lastCno], ["forward-part", null, 3]);
+});
+
+Deno.test("damage of the replica's trees accuses no primary", async () => {
+  const { snapshot: { disk }, store, writer } = await snapshotOfEight();
+  await writer.commit(DISCARD, AT);
+  const bytes = store.bytesOf(segmentKey(3));
+  // Its only node, behind the summary.
+  bytes.fill(0xff, 4096, 8192);
+  store.set(segmentKey(3), bytes);
+  assertEquals(await decisionOf(copyOf({ disk, store }), markedBut(5)), "forward-part");
 });
 
 Deno.test("a primary and a replica that went on apart from one state are not equal at the same number", async () => {
