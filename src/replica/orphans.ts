@@ -8,7 +8,7 @@
 // Nothing is deleted: an earlier writer that does not know yet that it is fenced could be at it too,
 // and a delete has no condition. So what is not adopted is emptied, by CAS:
 // replaced by a segment without blocks that no tool takes for a checkpoint. Only segments that carry
-// the stamp of this primary's own claim are adopted, and hold nothing that its maps do not name: another
+// the stamp of this primary's own claim are adopted, and change nothing that its maps do not name: another
 // writer's are not its history, nor are those of the drive that it is an older copy of. And only when no
 // other claim has stamped the inode since: its writer could still be about to empty them.
 //
@@ -30,15 +30,17 @@ import { putInode, tryPut } from "./commit_protocol.ts";
 import { carriedInode, type KnownInode } from "./inode_reader.ts";
 import { Limiter } from "./limiter.ts";
 import type { ObjectInfo, ObjectStore, RequestOptions } from "./object_store.ts";
-import { readDataBlocks } from "./segment_index.ts";
 import { emptySegment } from "./segment_image.ts";
 import { hasStamp, stampOf } from "./touch_inode.ts";
+import { findChanged } from "./tree_diff.ts";
 import { checkRoot } from "./tree_walk.ts";
 import type { WriteClaim } from "./write_claim.ts";
 
 const EMPTY_CONCURRENCY = 16;
 /** Lost answers in a row before an adoption is given up, as with a claim. */
 const ADOPT_ATTEMPTS_MAX = 16;
+/** Tree nodes that are read to see what an orphan changes: some seconds. One that changes more is emptied. */
+const ADOPT_NODES_MAX = 4096;
 
 export interface OrphanReport {
   /** The checkpoint that was published, or null. */
@@ -82,8 +84,9 @@ export async function settleOrphans(
     claim: WriteClaim;
     adoptEpoch: number | null;
     /**
-     * Whether that run may have written a block. An orphan with another one is of a run that this primary
-     * knows nothing of: it is an older copy of the primary that wrote it. Absent: any block.
+     * Whether that run may have changed a block, by data or zeros. An orphan that changes another one is of a
+     * run that this primary knows nothing of: it is an older copy of the primary that wrote it. Absent: any
+     * block.
      */
     mayHold?: (block: number) => boolean;
     /** Staged segments to go on with: what has their numbers or lower ones stays. */
@@ -156,8 +159,13 @@ async function stampedInode(
     const bytes = await adoptable(store, known, id, { signal });
     const inode = bytes && InodeRecord.decode(viewOf(bytes));
     if (inode === null || !hasStamp(inode, epoch)) return null;
-    const blocks = mayHold ? await readDataBlocks(store, inode, { id, signal }) : [];
-    return mayHold === undefined || blocks.every(mayHold) ? inode : null;
+    if (mayHold === undefined) return inode;
+    const { block, isWhole } = await findChanged(
+      store,
+      { before: known.inode, after: inode },
+      { isWanted: (block) => !mayHold(block), nodesMax: ADOPT_NODES_MAX, signal },
+    );
+    return block === null && isWhole ? inode : null;
   } catch (error) {
     // Damaged, or gone: not a whole segment of ours.
     const foreign = error instanceof ReplicaError &&

@@ -7,7 +7,7 @@
 import { dataError } from "../base/errors.ts";
 import { KiB } from "../base/units.ts";
 import { isInSegment, offsetOf, type PointerFormat, segmentIdOf } from "../format/block_ptr.ts";
-import { type Geometry, geometryOf, type Inode, INODE_KEY, shiftOf } from "../format/inode.ts";
+import { type Geometry, shiftOf } from "../format/inode.ts";
 import {
   decodeSegmentHeader,
   ENTRY_WORDS,
@@ -15,7 +15,7 @@ import {
   SegmentHeader,
   segmentKey,
 } from "../format/segment.ts";
-import { Limiter } from "./limiter.ts";
+import type { Limiter } from "./limiter.ts";
 import { ByteLru } from "./node_cache.ts";
 import type { ObjectStore } from "./object_store.ts";
 import type { Extent } from "./tree_walk.ts";
@@ -40,17 +40,6 @@ class Summary {
   get byteLength(): number {
     return this.entries.byteLength + 64;
   }
-}
-
-/** The data blocks that one segment of the replica lists; `data` when it is damaged or not there. */
-export async function readDataBlocks(
-  store: ObjectStore,
-  inode: Inode,
-  { id, signal }: { id: number; signal?: AbortSignal },
-): Promise<number[]> {
-  const geometry = geometryOf(inode, INODE_KEY);
-  const index = new SegmentIndex({ store, limiter: new Limiter(1), geometry, cacheBytes: 0 });
-  return await index.blocksOf(id, signal);
 }
 
 export class SegmentIndex {
@@ -87,17 +76,6 @@ export class SegmentIndex {
         checkExtent(extent, summaries.get(extent.segmentId)!, this.#geometry);
       }
     }
-  }
-
-  /** The data blocks that a segment lists, in its order. */
-  async blocksOf(segmentId: number, signal?: AbortSignal): Promise<number[]> {
-    const { entries, dataBlocks } = (await this.#load(new Set([segmentId]), signal)).get(
-      segmentId,
-    )!;
-    return Array.from(
-      { length: dataBlocks },
-      (_, i) => entries[i * ENTRY_WORDS] + entries[i * ENTRY_WORDS + 1] * TWO_32,
-    );
   }
 
   async #load(ids: Set<number>, signal?: AbortSignal): Promise<Map<number, Summary>> {

@@ -25,9 +25,10 @@
 // is published, so a crash between the two leaves the replica ahead. Its number may have grown by more
 // than one: segments that a resync stages take numbers, too. But it is ahead by one *published* checkpoint:
 // with more of them, this primary is an older copy of the one that wrote them - a snapshot was restored -
-// and its dirty map knows nothing of what they changed. The same is told of a single one by a block of it
-// that the map does not name: a mark goes only after the record. Where the map names all of them, it does
-// not matter which of the two it is: they are copied.)
+// and its dirty map knows nothing of what they changed. The same is told of a single one by a block that it
+// changed, with data or zeros, and that the primary's maps do not name: a mark goes only after the record.
+// Where they name all that it changed, it does not matter which of the two it is: all of it is copied. Of a
+// checkpoint that changed very much only the first part is looked at.)
 
 /** What the superblock says of the last time the device ran. */
 export type StartState = "formatted" | "active" | "clean" | "diverged";
@@ -44,7 +45,10 @@ export interface StartupFacts {
   readonly recordedIsThere: boolean;
   /** A checkpoint between the two numbers, which the primary never recorded; null: there is none. */
   readonly unrecordedCno: number | null;
-  /** A block that the replica's newest checkpoint changed without the primary's maps naming it; null: none. */
+  /**
+   * A block that the replica's newest checkpoint changed without the primary's maps naming it; null: none
+   * was found.
+   */
   readonly unmarkedBlock: number | null;
   /** Regions that the primary's map says may differ. */
   readonly dirtyRegions: number;

@@ -4,17 +4,21 @@
 // Caller: attach.ts, when it looks and again when it has claimed.
 
 import { ReplicaError } from "../base/errors.ts";
+import { emptyRoot, nodeBytes, rootWords } from "../format/bmap.ts";
 import type { Inode } from "../format/inode.ts";
 import type { PrimaryMetadata } from "../primary/metadata.ts";
 import { readCheckpointDigest } from "../replica/checkpoint_digest.ts";
 import { checkpointBetween, readCheckpoint, readHead } from "../replica/inode_reader.ts";
 import type { ObjectStore } from "../replica/object_store.ts";
 import { requireDeviceCard } from "../replica/read_device_card.ts";
-import { readDataBlocks } from "../replica/segment_index.ts";
 import { hasStamp } from "../replica/touch_inode.ts";
+import { findChanged } from "../replica/tree_diff.ts";
 import type { StartState, StartupFacts } from "../replication/startup.ts";
 import type { MarkedBlocks } from "./marked_blocks.ts";
 import type { StagedFound, StagedStart } from "./staged_start.ts";
+
+/** Tree nodes that are read for evidence, so that a start stays one of seconds after a huge checkpoint. */
+const EVIDENCE_NODES_MAX = 2048;
 
 export interface FactsOptions {
   readonly metadata: PrimaryMetadata;
@@ -31,11 +35,13 @@ export interface FactsOptions {
 }
 
 /**
- * What was staged after a checkpoint before this one is published. By force also a replica is followed
- * that is not this primary's: its numbers say nothing.
+ * What was staged after a checkpoint before this one is published, and recorded. Without the record the
+ * maps have to go on naming it: were its staged marks gone, and this start cut short, the next one would
+ * take the published blocks for those of a run that this primary knows nothing of. By force also a replica
+ * is followed that is not this primary's: its numbers say nothing.
  */
-export function unpublishedFrom(replicaCno: number, { metadata, force }: FactsOptions): number {
-  return force ? Math.min(replicaCno, metadata.lastFlush?.cno ?? 0) : replicaCno;
+export function unpublishedFrom(replicaCno: number, { metadata }: FactsOptions): number {
+  return Math.min(replicaCno, metadata.lastFlush?.cno ?? 0);
 }
 
 /** Reads only. `found`: what an earlier run has staged and can be gone on with. */
@@ -83,20 +89,35 @@ async function isRecordedThere(
   return digest === lastFlush.checkpointDigest;
 }
 
-/** A block of the newest checkpoint's own segment that the primary's maps do not name; null: there is none. */
+/**
+ * A block that differs between the recorded checkpoint and the newest, `after`, without the primary's maps
+ * naming it; null: none was found.
+ */
 async function unmarkedBlock(
   store: ObjectStore,
-  inode: Inode,
-  { marked, signal }: FactsOptions,
+  after: Inode,
+  { metadata, marked, signal }: FactsOptions,
 ): Promise<number | null> {
   try {
-    const blocks = await readDataBlocks(store, inode, { id: inode.lastCno, signal });
-    return blocks.find((block) => !marked.has(block)) ?? null;
+    const cno = metadata.lastFlush?.cno ?? 0;
+    const before = cno === 0 ? emptied(after) : await readCheckpoint(store, cno, { signal });
+    const isWanted = (block: number) => !marked.has(block);
+    const nodesMax = EVIDENCE_NODES_MAX;
+    const trees = { before, after };
+    return (await findChanged(store, trees, { isWanted, nodesMax, signal })).block;
   } catch (error) {
-    // Damage says nothing of where the primary comes from.
-    if (error instanceof ReplicaError && error.kind === "data") return null;
+    // What is damaged, or gone, says nothing of where the primary comes from.
+    const isNoEvidence = error instanceof ReplicaError &&
+      (error.kind === "data" || error.kind === "usage");
+    if (isNoEvidence) return null;
     throw error;
   }
+}
+
+/** The inode before the first checkpoint, which no segment has. */
+function emptied(inode: Inode): Inode {
+  const userData = rootWords(inode.bmap)[1];
+  return { ...inode, lastSeq: 0, lastCno: 0, bmap: nodeBytes(emptyRoot(userData)) };
 }
 
 /** Whether checkpoint `cno` was written under the last claim that this primary held. */

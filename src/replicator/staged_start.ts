@@ -8,6 +8,8 @@
 //
 // So while the map names segments they stand, whatever cut the start short. A map that names another
 // checkpoint than the newest speaks of nothing: what was staged after it was published with the next one.
+// Until the primary has a record of that one its regions are given up all the same: the maps have to name
+// what a checkpoint without a record holds (marked_blocks.ts).
 //
 // Callers: attach.ts, room.ts.
 
@@ -71,7 +73,10 @@ export class StagedStart {
     await hit("attach.before-resume");
   }
 
-  /** Gives up what is staged; that after `fromCno` or later is not published. Durable when it resolves. */
+  /**
+   * Gives up what is staged; that after `fromCno` or later is not published, or not recorded. Durable when
+   * it resolves.
+   */
   async giveUp(fromCno: number): Promise<void> {
     const { map } = this.#options;
     const named = map.pages.filter(({ page, staged }) => staged !== null || map.doubtful.has(page));
@@ -88,7 +93,7 @@ export class StagedStart {
     await hit("attach.after-give-up");
   }
 
-  /** Pages whose regions are not on the replica, or may not be. */
+  /** Pages whose regions are not on the replica, or not for certain, or without a record. */
   #toDeclare(fromCno: number): RegionPage[] {
     const { map } = this.#options;
     return map.pages.filter(({ page, staged }) =>

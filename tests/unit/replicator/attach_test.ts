@@ -140,6 +140,60 @@ Deno.test("a primary that was restored from a snapshot of the same run is refuse
   assertEquals(await decisionOf(copyOf(place)), "forward-part", "the newest copy of it goes on");
 });
 
+/** A primary with checkpoint 3, which has blocks 1 to 8; its snapshot; and its daemon's writer. */
+async function snapshotOfEight() {
+  const place = await formatted();
+  const { writer } = await live(place, 2, "active");
+  const eight = Array.from({ length: 8 }, (_, i) => [i + 1, filled(7)] as const);
+  const { cno } = await writer.commit(batchOf(eight), AT);
+  const metadata = await PrimaryMetadata.load(place.disk);
+  await metadata.appendFlushLog({ cno, timeMs: 1, committedBytes: 1 });
+  return { snapshot: copyOf(place), store: place.store, writer };
+}
+
+const DISCARD = batchOf([], [{ startBlock: 5, blockCount: 1 }]);
+
+/** Maps that name every block but one. */
+function markedBut(block: number) {
+  return { marked: { has: (other: number) => other !== block } };
+}
+
+Deno.test("a snapshot is refused for a discard that its map does not name", async () => {
+  const { snapshot: { disk }, store, writer } = await snapshotOfEight();
+  await writer.commit(DISCARD, AT);
+  assertEquals(await decisionOf(copyOf({ disk, store })), "forward-part");
+  assertEquals(await decisionOf(copyOf({ disk, store }), markedBut(6)), "forward-part");
+  assertEquals(await decisionOf(copyOf({ disk, store }), markedBut(5)), "data");
+});
+
+Deno.test("a snapshot is refused for what was staged and is published by the next checkpoint", async () => {
+  const { snapshot: { disk }, store, writer } = await snapshotOfEight();
+  await writer.commit(batchOf([[5, filled(8)]]), { ...AT, publish: false });
+  await writer.commit(batchOf([[6, filled(8)]]), AT);
+  assertEquals(await decisionOf(copyOf({ disk, store })), "forward-part");
+  assertEquals(await decisionOf(copyOf({ disk, store }), markedBut(5)), "data");
+});
+
+Deno.test("an orphan with a discard that the map does not name is given up", async () => {
+  const { snapshot: { disk }, store, writer } = await snapshotOfEight();
+  store.hook = ({ verb, key }) => verb === "put" && key === "inode" ? "lost" : undefined;
+  await writer.commit(DISCARD, AT).catch(() => undefined);
+  store.hook = () => undefined;
+  assertEquals((await attach(copyOf({ disk, store }))).writer.orphans.adopted, 4);
+  const { startup, writer: left } = await attach(copyOf({ disk, store }), markedBut(5));
+  assertEquals([startup.action, left.orphans.adopted, left.lastCno], ["forward-part", null, 3]);
+});
+
+Deno.test("damage of the replica's trees accuses no primary", async () => {
+  const { snapshot: { disk }, store, writer } = await snapshotOfEight();
+  await writer.commit(DISCARD, AT);
+  const bytes = store.bytesOf(segmentKey(3));
+  // Its only node, behind the summary.
+  bytes.fill(0xff, 4096, 8192);
+  store.set(segmentKey(3), bytes);
+  assertEquals(await decisionOf(copyOf({ disk, store }), markedBut(5)), "forward-part");
+});
+
 Deno.test("a primary and a replica that went on apart from one state are not equal at the same number", async () => {
   const place = await formatted();
   await live(place, 2, "clean");

@@ -3,6 +3,7 @@
 // still is, and its segments stand, or is dirty.
 
 import { PrimaryMetadata } from "../../../src/primary/metadata.ts";
+import { MarkedBlocks } from "../../../src/replicator/marked_blocks.ts";
 import { markAllBut } from "../../../src/replicator/stale_at_start.ts";
 import { StaleMap } from "../../../src/shared/stale_map.ts";
 import { assert, assertEquals } from "../../support/assert.ts";
@@ -111,12 +112,25 @@ Deno.test("what another writer may have emptied is not gone on with", async () =
 Deno.test("what was staged after an earlier checkpoint is forgotten, and the map emptied", async () => {
   const place = await cutShort("active");
   const { writer } = await attach(place, NONE_DIRTY);
-  // Published, and the daemon dies before it records that.
-  await writer.commit(batchOf([]), AT);
+  const { cno } = await writer.commit(batchOf([]), AT);
+  const metadata = await PrimaryMetadata.load(place.disk);
+  await metadata.appendFlushLog({ cno, timeMs: 1, committedBytes: 1 });
   const next = await attach(place, NONE_DIRTY);
   assertEquals([next.startup.action, next.writer.lastCno], ["attach", 5]);
   assertEquals([next.maps.staged.holds(1), next.maps.dirty.dirtyCount()], [false, 0]);
   assertEquals((await mapsOf(place.disk)).staged.pages[0].staged, null);
+});
+
+Deno.test("what was published without a record stays named, whatever cuts the start short", async () => {
+  const place = await cutShort("active");
+  const { writer } = await attach(place, NONE_DIRTY);
+  await writer.commit(batchOf([]), AT);
+  assertEquals(await outcome(copyOf(place)), GIVEN_UP);
+  await cutEverywhere(place, NONE_DIRTY, async (left, cut) => {
+    const { views, staged } = await mapsOf(left.disk);
+    const again = await outcome(left, { marked: new MarkedBlocks(views, staged) });
+    assertEquals(again, GIVEN_UP, cut);
+  });
 });
 
 Deno.test("a copy of the whole device goes on with what such a copy has staged, and nothing else", async () => {
