@@ -128,7 +128,9 @@ Deno.test("what was published without a record stays named, whatever cuts the st
   assertEquals(await outcome(copyOf(place)), GIVEN_UP);
   await cutEverywhere(place, NONE_DIRTY, async (left, cut) => {
     const { views, staged } = await mapsOf(left.disk);
-    const again = await outcome(left, { marked: new MarkedBlocks(views, staged) });
+    const { lastFlush } = await PrimaryMetadata.load(left.disk);
+    const marked = new MarkedBlocks(views, staged, lastFlush?.cno ?? 0);
+    const again = await outcome(left, { marked });
     assertEquals(again, GIVEN_UP, cut);
   });
 });
