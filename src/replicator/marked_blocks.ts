@@ -2,8 +2,9 @@
 // it in a segment only that is staged after the newest checkpoint on record. Pages of the staged map that
 // speak of an earlier chain name nothing: that was published.
 //
-// What a resync copies lies in regions that are named, rounded outwards to whole blocks and to chunks of
-// the stale map. So a block counts as named where any region within a chunk of it is.
+// A resync copies the regions that are named, rounded outwards to whole chunks of the stale map: a block that
+// shares a chunk with a named region may have been copied for it, and is copied again. No other block is: to
+// count it as named, because its neighbours are, would leave it as the replica has it.
 //
 // A mark goes only after the record of the checkpoint that has the region's writes (committer.ts releases
 // what the cleaner waits for after the record). So what a checkpoint without a record holds is marked; a
@@ -13,8 +14,9 @@
 
 import { REGIONS_PER_PAGE, testRegion } from "../format/region_map.ts";
 import { IntentMap } from "../shared/intent_map.ts";
-import { CHUNK_BYTES_MAX, type SharedViews } from "../shared/layout.ts";
+import type { SharedViews } from "../shared/layout.ts";
 import { RegionGrid } from "../shared/region_grid.ts";
+import { StaleMap } from "../shared/stale_map.ts";
 import type { StagedMap } from "./staged_map.ts";
 
 export class MarkedBlocks {
@@ -22,26 +24,25 @@ export class MarkedBlocks {
   readonly #staged: StagedMap | null;
   readonly #grid: RegionGrid;
   readonly #recordedCno: number;
-  readonly #lastRegion: number;
-  /** A chunk that a block lies in reaches at most so many blocks further. */
-  readonly #aroundBlocks: number;
+  readonly #lastBlock: number;
+  readonly #chunkBlocks: number;
 
   /** `staged`: null where the primary has no such map; `recordedCno`: the newest checkpoint on record. */
   constructor(views: SharedViews, staged: StagedMap | null, recordedCno: number) {
-    const { regionCount, unitBytes } = views.layout;
     this.#recordedCno = recordedCno;
-    this.#lastRegion = regionCount - 1;
-    this.#aroundBlocks = Math.max(1, CHUNK_BYTES_MAX / unitBytes) - 1;
+    this.#lastBlock = views.layout.deviceBlocks - 1;
+    this.#chunkBlocks = new StaleMap(views).chunkBlocks;
     this.#dirty = new IntentMap(views);
     this.#staged = staged;
     this.#grid = new RegionGrid(views.layout);
   }
 
-  /** Whether any region that a chunk around `block` may touch is named. */
+  /** Whether any region that the chunk of `block` touches is named. */
   has(block: number): boolean {
-    const first = this.#grid.firstRegion(Math.max(0, block - this.#aroundBlocks));
-    const last = Math.min(this.#grid.lastRegion(block + this.#aroundBlocks), this.#lastRegion);
-    for (let region = first; region <= last; region++) {
+    const start = block - block % this.#chunkBlocks;
+    const end = Math.min(start + this.#chunkBlocks - 1, this.#lastBlock);
+    const last = this.#grid.lastRegion(end);
+    for (let region = this.#grid.firstRegion(start); region <= last; region++) {
       if (this.#dirty.isDurable(region) || this.#isStaged(region)) return true;
     }
     return false;

@@ -54,7 +54,7 @@ const SINGLE_WORDS = 13 * CACHE_LINE_WORDS;
 
 /** The stale map has a bit per block, where that takes no more than 16 MiB; its chunks grow up to 64 KiB. */
 const CHUNKS_MAX = 2 ** 27;
-export const CHUNK_BYTES_MAX = 64 * KiB;
+const CHUNK_BYTES_MAX = 64 * KiB;
 
 /** Words of each queue; add `queueWord(qid)`. */
 export const QUEUE_WORD = {
