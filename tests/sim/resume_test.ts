@@ -45,7 +45,7 @@ class LongCopy extends Bugs {
       ends: Array.from({ length: CRASHES }, () => ({
         kind: this.#kind,
         failpoint: "staged.after-write",
-        hit: 7,
+        hit: 6,
         eventsLater: 0,
         stopAfterMs: 20_000,
       } as const)),
