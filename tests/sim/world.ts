@@ -310,6 +310,8 @@ export class World {
       process.past = this.#drive.timeline;
       this.#haunt(process);
       this.#drive.abandon(process);
+      // The drive is in another machine now, without the cache of the first.
+      this.#drive.forgetLost();
     } else {
       this.#end(process);
     }
