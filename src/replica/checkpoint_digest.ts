@@ -10,9 +10,9 @@ import { crc32 } from "../format/crc32.ts";
 import { SegmentHeader, segmentKey } from "../format/segment.ts";
 import type { ObjectStore, RequestOptions } from "./object_store.ts";
 
-/** CRC-32 of a segment's first 208 bytes: 8 digits in hex. */
-export function digestOfHeader(header: Uint8Array): string {
-  return crc32(header).toString(16).padStart(8, "0");
+/** CRC-32 of the first 208 bytes of a segment, which begins with `bytes`: 8 digits in hex. */
+export function digestOfSegment(bytes: Uint8Array): string {
+  return crc32(bytes.subarray(0, SegmentHeader.size)).toString(16).padStart(8, "0");
 }
 
 /** The digest of checkpoint `cno` as it stands in the store; null when there is no such segment. */
@@ -23,5 +23,5 @@ export async function readCheckpointDigest(
 ): Promise<string | null> {
   const range = { offset: 0, length: SegmentHeader.size };
   const body = await store.get(segmentKey(cno), { ...options, range });
-  return body && digestOfHeader(body.bytes);
+  return body && digestOfSegment(body.bytes);
 }

@@ -24,14 +24,14 @@ import {
   InodeRecord,
   resizedInode,
 } from "../format/inode.ts";
-import { SEGMENT_BYTES_MAX, SegmentHeader } from "../format/segment.ts";
-import { digestOfHeader, readCheckpointDigest } from "./checkpoint_digest.ts";
+import { SEGMENT_BYTES_MAX } from "../format/segment.ts";
+import { digestOfSegment } from "./checkpoint_digest.ts";
 import { type Mutations, prepareMutations, withClearTail } from "./mutations.ts";
 import { putInode, putSegment } from "./commit_protocol.ts";
 import { type KnownInode, readHead } from "./inode_reader.ts";
 import { Limiter } from "./limiter.ts";
 import { NodeLoader } from "./node_loader.ts";
-import type { ObjectStore, RequestOptions } from "./object_store.ts";
+import type { ObjectStore } from "./object_store.ts";
 import { type OrphanReport, settleOrphans } from "./orphans.ts";
 import {
   checkSegmentBytes,
@@ -86,8 +86,7 @@ export class HyperfileWriter {
   /** Etags of useless objects that have a number which will come up. */
   readonly #standing: Map<number, string>;
   #base: KnownInode;
-  /** Of the newest checkpoint's segment; null: not written by this writer. */
-  #header: Uint8Array | null = null;
+  #checkpointDigest = "";
   #root: NodeWords;
   /** Of the tree in memory. */
   #sizeBytes: number;
@@ -147,11 +146,9 @@ export class HyperfileWriter {
     return this.#base.etag;
   }
 
-  /** What tells the newest checkpoint from another one of its number; empty when there is none yet. */
-  async checkpointDigest(options?: RequestOptions): Promise<string> {
-    if (this.lastCno === 0) return "";
-    if (this.#header !== null) return digestOfHeader(this.#header);
-    return await readCheckpointDigest(this.#store, this.lastCno, options) ?? "";
+  /** Of the newest checkpoint; empty where this writer has not published it: readCheckpointDigest() tells. */
+  get checkpointDigest(): string {
+    return this.#checkpointDigest;
   }
 
   get sizeBytes(): number {
@@ -319,7 +316,7 @@ export class HyperfileWriter {
       this.#base = await putInode(this.#store, pending.inodeBytes, this.#base, options);
       await hit("commit.after-inode");
       this.#staged = [];
-      if (image !== null) this.#header = image.chunks[0].slice(0, SegmentHeader.size);
+      if (image !== null) this.#checkpointDigest = digestOfSegment(image.chunks[0]);
     } else if (image !== null) this.#staged.push({ id: image.segmentId, etag: pending.etag });
     this.#sizeBytes = pending.sizeBytes;
     if (image === null) return;

@@ -74,8 +74,9 @@ export interface ClaimedOrphans {
 }
 
 /**
- * Deals with the orphans above `known`, and returns the inode as it stands afterwards. `adoptEpoch`: the claim under which this primary's last run wrote, when the
- * inode is the last one that this primary knows of; null: there is nothing to adopt.
+ * Deals with the orphans above `known`, and returns the inode as it stands afterwards. `adoptEpoch`: the
+ * claim under which this primary's last run wrote, when the inode is the last one that this primary knows
+ * of; null: there is nothing to adopt.
  */
 export async function settleOrphans(
   store: ObjectStore,

@@ -16,6 +16,7 @@ import type { Clock } from "../base/clock.ts";
 import { dataError, ReplicaError, usageError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import type { WriterIdentity } from "../format/device_card.ts";
+import { readCheckpointDigest } from "../replica/checkpoint_digest.ts";
 import { checkClaim, type ClaimOptions, ReplicaClaim } from "../replica/claim.ts";
 import { HyperfileWriter } from "../replica/hyperfile_writer.ts";
 import { type KnownInode, readHead } from "../replica/inode_reader.ts";
@@ -58,10 +59,10 @@ type Startup = Exclude<StartupDecision, { action: "refuse" }>;
 export async function lookAtReplica(store: ObjectStore, options: AttachOptions): Promise<void> {
   const { metadata: { superblock }, signal } = options;
   await requireDeviceCard(store, superblock, { signal });
-  await readHead(store, { signal });
+  const head = await readHead(store, { signal });
   await checkClaim(store, claimOptions(options));
   // A writer that is taken over may go on until then: what it leaves behind is judged afterwards.
-  decided(store, options, await factsOf(store, options, null));
+  decided(store, options, await factsOf(store, head, options, null));
 }
 
 /** Claims the replica and opens its writer. A failure gives the claim back. */
@@ -117,10 +118,10 @@ async function attachClaimed(
   const { metadata, clock, nodeCacheBytes, signal } = options;
   const head = await readHead(store, { signal });
   const found = await findStaged(store, head, claim, options);
-  const facts = await factsOf(store, options, found);
+  const facts = await factsOf(store, head, options, found);
   const startup = decided(store, options, facts);
   const staged = await settleStaged(startup, found, head, options);
-  const recordedCno = metadata.lastFlush?.cno ?? 0;
+  const recordedCno = facts.primaryCno;
   // Only directly above our own last record can an orphan be our next commit.
   const mayAdopt = startup.action !== "attach" && staged === null &&
     head.inode.lastCno === recordedCno;
@@ -145,7 +146,7 @@ async function attachClaimed(
       committedBytes: 0,
       timeMs: clock.wallMs(),
       inodeEtag: writer.inodeEtag,
-      checkpointDigest: await writer.checkpointDigest({ signal }),
+      checkpointDigest: await readCheckpointDigest(store, writer.lastCno, { signal }) ?? "",
     });
   }
   await hit("attach.before-held");

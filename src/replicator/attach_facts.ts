@@ -8,7 +8,7 @@ import { emptyRoot, nodeBytes, rootWords } from "../format/bmap.ts";
 import type { Inode } from "../format/inode.ts";
 import type { PrimaryMetadata } from "../primary/metadata.ts";
 import { readCheckpointDigest } from "../replica/checkpoint_digest.ts";
-import { checkpointBetween, readCheckpoint, readHead } from "../replica/inode_reader.ts";
+import { checkpointBetween, type KnownInode, readCheckpoint } from "../replica/inode_reader.ts";
 import type { ObjectStore } from "../replica/object_store.ts";
 import { requireDeviceCard } from "../replica/read_device_card.ts";
 import { hasStamp } from "../replica/touch_inode.ts";
@@ -44,14 +44,14 @@ export function unpublishedFrom(replicaCno: number, { metadata }: FactsOptions):
   return Math.min(replicaCno, metadata.lastFlush?.cno ?? 0);
 }
 
-/** Reads only. `found`: what an earlier run has staged and can be gone on with. */
+/** Reads only. `head`: of the replica; `found`: what an earlier run has staged and can be gone on with. */
 export async function factsOf(
   store: ObjectStore,
+  { inode }: KnownInode,
   options: FactsOptions,
   found: StagedFound | null,
 ): Promise<StartupFacts> {
   const { metadata, primaryState, skipInitialSync, force, staged, signal } = options;
-  const { inode } = await readHead(store, { signal });
   const replicaCno = inode.lastCno;
   const primaryCno = metadata.lastFlush?.cno ?? 0;
   const unpublished = unpublishedFrom(replicaCno, options);

@@ -234,8 +234,7 @@ export class IntentCleaner {
       return true;
     } catch (error) {
       // A later flush that succeeds says nothing of what one that failed has lost.
-      this.#broken = true;
-      this.#complain(error);
+      this.#giveUp(error);
       return false;
     }
   }
@@ -243,8 +242,7 @@ export class IntentCleaner {
   async #clear(phase: Extract<Phase, { name: "clearing" }>): Promise<void> {
     // Not right after the flush: a guest's that failed just before it may not have been told yet.
     if (hasFlushFailed(this.#words)) {
-      this.#broken = true;
-      this.#complain(flushFailedBefore());
+      this.#giveUp(flushFailedBefore());
       return;
     }
     const map = this.#map;
@@ -334,6 +332,11 @@ export class IntentCleaner {
   #unlock(pages: readonly number[]): void {
     for (const page of pages) this.#map.unlock(page);
     if (Atomics.load(this.#words, WORD.intentWaiters) > 0) this.#options.wakeQueues();
+  }
+
+  #giveUp(error: unknown): void {
+    this.#broken = true;
+    this.#complain(error);
   }
 
   #complain(error: unknown): void {

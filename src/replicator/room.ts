@@ -334,14 +334,14 @@ export class ReplicatorRoom {
         },
       },
       journal: {
-        recordCommit: async ({ cno, committedMs, segmentBytes }) =>
-          await metadata.appendFlushLog({
+        recordCommit: ({ cno, committedMs, segmentBytes }) =>
+          metadata.appendFlushLog({
             cno,
             ringPosition: this.#counters[COUNTER.committedOperations],
             committedBytes: segmentBytes,
             timeMs: committedMs,
             inodeEtag: writer.inodeEtag,
-            checkpointDigest: await writer.checkpointDigest({ signal }),
+            checkpointDigest: writer.checkpointDigest,
           }),
       },
       resync: {

@@ -149,7 +149,7 @@ export async function live(
   const metadata = await PrimaryMetadata.load(place.disk);
   for (let i = 0; i < count; i++) {
     const { cno } = await writer.commit(batchOf([[0, filled(writer.lastCno + 1)]]), { mtimeMs });
-    const checkpointDigest = await writer.checkpointDigest();
+    const { checkpointDigest } = writer;
     await metadata.appendFlushLog({ cno, timeMs: 1, committedBytes: 1, checkpointDigest });
   }
   await metadata.storeSuperblock({ state, writtenMs: 3 });
