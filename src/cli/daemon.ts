@@ -90,8 +90,8 @@ class Daemon implements ControlHandler {
     this.#device = device;
     try {
       const report = await this.#writeState(device);
-      this.#options.onReady(report);
       this.#log.info("Device started", { device: device.parameters.path, pid: Deno.pid });
+      this.#options.onReady(report);
       await this.#untilStopWanted(device);
     } finally {
       await this.#stopDevice(device);
