@@ -1,6 +1,6 @@
 // The configuration of one device: checked here once and frozen, then passed on as it is - as JSON to
 // the daemon's process and into its state file. What a room needs of it is picked where the room is
-// made (room_of_target.ts, kernel_device.ts). Rules that need a look at a disk are checked by who opens
+// made (target/room_options.ts, device/kernel_device.ts). Rules that need a look at a disk are checked by who opens
 // the disk.
 
 import { usageError } from "./base/errors.ts";

@@ -15,7 +15,7 @@ export const systemPlatform: Platform = {
   },
   keepOwnFiles: closeOnExec,
   async startDevice(config, start) {
-    const { startDevice } = await import("../start_device.ts");
+    const { startDevice } = await import("../device/start_device.ts");
     return await startDevice(config, start);
   },
   async openDriver() {

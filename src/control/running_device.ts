@@ -1,4 +1,4 @@
-// What the daemon (src/cli/daemon.ts) needs of a running device, whatever its target: src/device.ts
+// What the daemon (src/cli/daemon.ts) needs of a running device, whatever its target: src/device/device.ts
 // and the tests' fake device implement it.
 
 import type { VerifyReport } from "../replication/verify_report.ts";

@@ -15,7 +15,7 @@
 //
 // An error that time does not heal (a foreign writer, a contradiction in stored bytes) ends
 // replication: from then on writes only mark their chunks and the device goes on locally. While a
-// daemon runs the primary's superblock never says `clean` (marks_of_target.ts says what it does say):
+// daemon runs the primary's superblock never says `clean` (target/marks.ts says what it does say):
 // only a drained stop makes it that, so the next start knows that the replica is behind (promise 5).
 
 import { ReplicaError } from "../base/errors.ts";

@@ -5,7 +5,7 @@
 // Invariants:
 // 1. Before a block is put aside, the primary's dirty map names its region for certain, and the cleaner
 //    leaves that region alone for as long as it is aside. So no crash forgets it.
-// 2. While blocks are aside a stop is not a clean one (intents_of_target.ts looks at the counter): the next
+// 2. While blocks are aside a stop is not a clean one (target/intents.ts looks at the counter): the next
 //    start copies their regions again.
 // 3. A block that can be read again is stale before it is not aside any more.
 // 4. So many are kept at most; on a drive that reads nothing the others stay stale, and nothing is

@@ -4,7 +4,7 @@
 // the file open.
 //
 // So for the rest of the run no dirty mark goes (intent_cleaner.ts) and no stop is a clean one
-// (intents_of_target.ts): the next start copies what the primary really holds.
+// (target/intents.ts): the next start copies what the primary really holds.
 
 import { WORD } from "./layout.ts";
 

@@ -4,7 +4,7 @@
 //
 // It is a shared WebAssembly.Memory: page aligned, never moved, at the same address in every room,
 // usable by Atomics.wait and notify, not charged to any heap, and resident only where it was touched
-// (the pool's units may be taken from the system at start: src/replica_target.ts).
+// (the pool's units may be taken from the system at start: src/target/replica_target.ts).
 // It is sized at start and never grows: promise 4 (memory is bounded) rests on that.
 //
 // Who writes what:

@@ -16,7 +16,7 @@ import { HyperfileReader } from "../../src/replica/hyperfile_reader.ts";
 import { openObjectStore } from "../../src/replica/open.ts";
 import { parseReplicaUri } from "../../src/replica/replica_uri.ts";
 import { ONE_SHOT_RETRY } from "../../src/replica/retry_store.ts";
-import { ReplicaTarget } from "../../src/replica_target.ts";
+import { ReplicaTarget } from "../../src/target/replica_target.ts";
 import { REPLICATOR_COUNTER, replicatorCounters } from "../../src/shared/counters.ts";
 import type { SharedLayout } from "../../src/shared/layout.ts";
 import { assert, assertEquals } from "../support/assert.ts";

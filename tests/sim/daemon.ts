@@ -5,7 +5,7 @@ import { reportOf } from "../../src/base/error_report.ts";
 import type { DeviceConfig, ReplicaTargetConfig } from "../../src/config.ts";
 import { ReplicaHandler } from "../../src/queue/replica_handler.ts";
 import type { Mode } from "../../src/replication/mode.ts";
-import { ReplicaTarget } from "../../src/replica_target.ts";
+import { ReplicaTarget } from "../../src/target/replica_target.ts";
 import type { ModeOrder } from "../../src/replication/wanted_mode.ts";
 import { ReplicatorRoom } from "../../src/replicator/room.ts";
 import type {
@@ -18,7 +18,7 @@ import { DAEMON_RETRY, RetryStore } from "../../src/replica/retry_store.ts";
 import type { Bell, BellWait } from "../../src/shared/bell.ts";
 import { Doorbells } from "../../src/shared/doorbells.ts";
 import { type SharedViews, WORD } from "../../src/shared/layout.ts";
-import type { ReplicatorControl, TargetSystem } from "../../src/system_of_target.ts";
+import type { ReplicatorControl, TargetSystem } from "../../src/target/system.ts";
 import { targetPrimary } from "../support/memory_primary.ts";
 import type { ReplicatorEnd } from "../../src/workers/replicator_handle.ts";
 import type { Prng } from "../support/prng.ts";

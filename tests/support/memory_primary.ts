@@ -11,7 +11,7 @@ import { UnfinishedFormat } from "../../src/primary/format_metadata.ts";
 import { NewReplica } from "../../src/replica/new_replica.ts";
 import type { ObjectStore } from "../../src/replica/object_store.ts";
 import type { RoomPrimary } from "../../src/replicator/room_system.ts";
-import type { TargetPrimary } from "../../src/system_of_target.ts";
+import type { TargetPrimary } from "../../src/target/system.ts";
 
 /** Maps, flush log and superblocks of a small device. */
 const METADATA_BYTES = 128 * KiB;

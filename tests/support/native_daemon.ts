@@ -11,7 +11,7 @@ import { ReplicaHandler } from "../../src/queue/replica_handler.ts";
 import { INODE_KEY } from "../../src/format/inode.ts";
 import type { ObjectStore } from "../../src/replica/object_store.ts";
 import { RetryStore } from "../../src/replica/retry_store.ts";
-import { ReplicaTarget } from "../../src/replica_target.ts";
+import { ReplicaTarget } from "../../src/target/replica_target.ts";
 import { ReplicatorRoom } from "../../src/replicator/room.ts";
 import type {
   ReplicatorReady,
@@ -24,7 +24,7 @@ import { Doorbells } from "../../src/shared/doorbells.ts";
 import { History } from "../../src/shared/history.ts";
 import type { SharedViews } from "../../src/shared/layout.ts";
 import { StaleMap } from "../../src/shared/stale_map.ts";
-import type { ReplicatorControl, TargetSystem } from "../../src/system_of_target.ts";
+import type { ReplicatorControl, TargetSystem } from "../../src/target/system.ts";
 import type { ReplicatorEnd } from "../../src/workers/replicator_handle.ts";
 import { newUuid } from "../../src/base/uuid.ts";
 import { assert } from "./assert.ts";

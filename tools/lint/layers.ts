@@ -1,6 +1,6 @@
 // Who may import whom. Imports only ever point down; docs/architecture.md draws the picture.
 
-/** Layer → the layers that it may import besides itself. A layer is ffi/, src/NAME/, src/NAME.ts or src/*_NAME.ts. */
+/** Layer → the layers that it may import besides itself. A layer is ffi/, src/NAME/ or src/NAME.ts. */
 export const LAYERS: Readonly<Record<string, readonly string[]>> = {
   base: [],
   ffi: ["base"],
@@ -20,7 +20,7 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
   exporter: ["base", "ffi", "primary", "replica"],
   control: ["base", "config", "shared", "replication"],
   workers: ["base", "ffi", "config", "replication", "queue", "replicator"],
-  // What stands behind a device, one file per type: null_target.ts, loop_target.ts…
+  // What stands behind a device.
   target: [
     ...["base", "ffi", "format", "config", "primary", "replication", "shared"],
     ...["workers", "queue", "replicator"],
@@ -38,7 +38,7 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
 
 /** The layer of a path inside the repository; undefined for tests, tools and the like. */
 export function layerOf(path: string): string | undefined {
-  const match = /^(?:src\/(?:([a-z_]+)\/|(?:[a-z_]*_)?([a-z]+)\.ts$)|(ffi)\/|(main)\.ts$)/.exec(
+  const match = /^(?:src\/([a-z_]+)(?:\/|\.ts$)|(ffi)\/|(main)\.ts$)/.exec(
     path,
   );
   return match?.slice(1).find((layer) => layer !== undefined);

@@ -3,14 +3,14 @@
 
 import { check } from "../../../ffi/errno.ts";
 import { O_CLOEXEC, openLibc } from "../../../ffi/libc.ts";
-import type { BareTarget } from "../../../src/bare_target.ts";
-import { openBareTarget } from "../../../src/bare_target.ts";
+import type { BareTarget } from "../../../src/target/bare_target.ts";
+import { openBareTarget } from "../../../src/target/bare_target.ts";
 import { GiB, KiB } from "../../../src/base/units.ts";
-import { UblkDevice } from "../../../src/device.ts";
-import { DEFAULT_DEADLINES, type DeviceOptions } from "../../../src/kernel_device.ts";
+import { UblkDevice } from "../../../src/device/device.ts";
+import { DEFAULT_DEADLINES, type DeviceOptions } from "../../../src/device/kernel_device.ts";
 import type { QueueTarget } from "../../../src/queue/room.ts";
 import { COUNTER_ROW } from "../../../src/shared/layout.ts";
-import type { Target } from "../../../src/target.ts";
+import type { Target } from "../../../src/target/target.ts";
 import { UblkControl } from "../../../src/ublk/control.ts";
 import { driverDevices, removeDevice } from "../../../src/ublk/driver.ts";
 import { assert, assertEquals, assertRejects } from "../../support/assert.ts";

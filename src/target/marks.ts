@@ -7,12 +7,12 @@
 //
 // Caller: replica_target.ts.
 
-import type { Clock } from "./base/clock.ts";
-import { messageOf } from "./base/errors.ts";
-import { hit } from "./base/failpoints.ts";
-import type { roomLog } from "./base/log.ts";
-import type { PrimaryMetadata } from "./primary/metadata.ts";
-import { isResyncing, type Mode } from "./replication/mode.ts";
+import type { Clock } from "../base/clock.ts";
+import { messageOf } from "../base/errors.ts";
+import { hit } from "../base/failpoints.ts";
+import type { roomLog } from "../base/log.ts";
+import type { PrimaryMetadata } from "../primary/metadata.ts";
+import { isResyncing, type Mode } from "../replication/mode.ts";
 
 type Log = Pick<ReturnType<typeof roomLog>, "warn">;
 

@@ -1,5 +1,5 @@
 // One running ublk device, from ADD_DEV to DEL_DEV. Owns: the order of the steps, which
-// src/kernel_device.ts carries out.
+// src/device/kernel_device.ts carries out.
 //
 // Start                                            because
 //  1. ADD_DEV                                      makes the char device that all else hangs on
@@ -22,19 +22,19 @@
 // fail the requests that nobody answers. A queue that does not end even then is terminated, the stop
 // fails, and the process should exit (a thread blocked in the kernel keeps it alive otherwise).
 
-import { ReplicaError, usageError } from "./base/errors.ts";
-import { roomLog } from "./base/log.ts";
-import { alignDown } from "./base/units.ts";
-import type { DeviceParameters } from "./control/running_device.ts";
+import { ReplicaError, usageError } from "../base/errors.ts";
+import { roomLog } from "../base/log.ts";
+import { alignDown } from "../base/units.ts";
+import type { DeviceParameters } from "../control/running_device.ts";
 import {
   DEFAULT_DEADLINES,
   type DeviceDeadlines,
   type DeviceOptions,
   KernelDevice,
 } from "./kernel_device.ts";
-import type { Target } from "./target.ts";
-import { blockDevicePath, type DevInfo } from "./ublk/control.ts";
-import type { DeviceGeometry } from "./ublk/params.ts";
+import type { Target } from "../target/target.ts";
+import { blockDevicePath, type DevInfo } from "../ublk/control.ts";
+import type { DeviceGeometry } from "../ublk/params.ts";
 
 export class UblkDevice {
   readonly parameters: DeviceParameters;

@@ -1,8 +1,8 @@
 // From a checked configuration to a running device, whatever its target.
 
 import { startBareDevice } from "./bare_device.ts";
-import type { DeviceConfig } from "./config.ts";
-import type { DeviceStart, RunningDevice } from "./control/running_device.ts";
+import type { DeviceConfig } from "../config.ts";
+import type { DeviceStart, RunningDevice } from "../control/running_device.ts";
 import { startReplicaDevice } from "./replica_device.ts";
 
 /** Builds and starts a device; a failure, or the start's signal, leaves nothing behind. */

@@ -1,14 +1,14 @@
-import { ReplicaError } from "../../src/base/errors.ts";
-import type { DeviceConfig, ReplicaTargetConfig } from "../../src/config.ts";
-import { primaryLayout } from "../../src/format/primary_layout.ts";
-import { encodeSuperblock, type Superblock } from "../../src/format/superblock.ts";
-import { UnfinishedFormat } from "../../src/primary/format_metadata.ts";
-import { PrimaryMetadata, readSuperblock } from "../../src/primary/metadata.ts";
-import { ReplicaTarget } from "../../src/replica_target.ts";
-import type { TargetPrimary, TargetSystem } from "../../src/system_of_target.ts";
-import { assert, assertEquals, assertRejects } from "../support/assert.ts";
-import { FailingDisk } from "../support/failing_disk.ts";
-import { FakeClock } from "../support/fake_clock.ts";
+import { ReplicaError } from "../../../src/base/errors.ts";
+import type { DeviceConfig, ReplicaTargetConfig } from "../../../src/config.ts";
+import { primaryLayout } from "../../../src/format/primary_layout.ts";
+import { encodeSuperblock, type Superblock } from "../../../src/format/superblock.ts";
+import { UnfinishedFormat } from "../../../src/primary/format_metadata.ts";
+import { PrimaryMetadata, readSuperblock } from "../../../src/primary/metadata.ts";
+import { ReplicaTarget } from "../../../src/target/replica_target.ts";
+import type { TargetPrimary, TargetSystem } from "../../../src/target/system.ts";
+import { assert, assertEquals, assertRejects } from "../../support/assert.ts";
+import { FailingDisk } from "../../support/failing_disk.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
 
 const UUID = "6d5f0a52-6f0e-4a34-8b45-3b6f8a1c2d3e";
 

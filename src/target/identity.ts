@@ -1,10 +1,10 @@
 // Whether a primary is the device that the command line names. Nothing is changed before that is known.
 
-import { usageError } from "./base/errors.ts";
-import { exactSize, formatSize } from "./base/units.ts";
-import type { DeviceConfig, ReplicaTargetConfig } from "./config.ts";
-import type { Superblock } from "./format/superblock.ts";
-import { poolHoldsRequests, SHARED_BYTES_MAX, sharedLayout } from "./shared/layout.ts";
+import { usageError } from "../base/errors.ts";
+import { exactSize, formatSize } from "../base/units.ts";
+import type { DeviceConfig, ReplicaTargetConfig } from "../config.ts";
+import type { Superblock } from "../format/superblock.ts";
+import { poolHoldsRequests, SHARED_BYTES_MAX, sharedLayout } from "../shared/layout.ts";
 
 /** Refuses a primary that is not the device that the command line names, or does not fit its options. */
 export function checkIdentity(

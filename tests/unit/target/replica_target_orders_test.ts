@@ -1,19 +1,19 @@
 // The target with its replicator's worker, a primary in a file and a replica in a directory: orders and
 // comparisons through the threads. Without ublk, so no queue writes.
 
-import { assert, assertEquals, assertRejects } from "../support/assert.ts";
-import { CliWorld } from "../support/cli_context.ts";
-import { armFailpoints } from "../../src/base/failpoints.ts";
-import { BlockDevice } from "../../src/primary/block_device.ts";
-import { PrimaryMetadata } from "../../src/primary/metadata.ts";
-import { REPLICATOR_COUNTER, replicatorCounters } from "../../src/shared/counters.ts";
-import { noteFailedFlush } from "../../src/shared/failed_flush.ts";
-import { IntentMap } from "../../src/shared/intent_map.ts";
-import { systemClock } from "../../src/base/clock.ts";
-import { ReplicaError } from "../../src/base/errors.ts";
-import { KiB, MiB } from "../../src/base/units.ts";
-import { deviceConfig } from "../../src/config.ts";
-import { ReplicaTarget } from "../../src/replica_target.ts";
+import { assert, assertEquals, assertRejects } from "../../support/assert.ts";
+import { CliWorld } from "../../support/cli_context.ts";
+import { armFailpoints } from "../../../src/base/failpoints.ts";
+import { BlockDevice } from "../../../src/primary/block_device.ts";
+import { PrimaryMetadata } from "../../../src/primary/metadata.ts";
+import { REPLICATOR_COUNTER, replicatorCounters } from "../../../src/shared/counters.ts";
+import { noteFailedFlush } from "../../../src/shared/failed_flush.ts";
+import { IntentMap } from "../../../src/shared/intent_map.ts";
+import { systemClock } from "../../../src/base/clock.ts";
+import { ReplicaError } from "../../../src/base/errors.ts";
+import { KiB, MiB } from "../../../src/base/units.ts";
+import { deviceConfig } from "../../../src/config.ts";
+import { ReplicaTarget } from "../../../src/target/replica_target.ts";
 
 const DATA_BYTES = 8 * MiB;
 const DEVICE_BYTES = 64 * MiB;

@@ -1,22 +1,22 @@
 // A running null or loop device: no replica, so all it has to tell is its requests.
 
-import deno from "../deno.json" with { type: "json" };
-import { type BareTarget, openBareTarget } from "./bare_target.ts";
-import { systemClock } from "./base/clock.ts";
+import deno from "../../deno.json" with { type: "json" };
+import { type BareTarget, openBareTarget } from "../target/bare_target.ts";
+import { systemClock } from "../base/clock.ts";
 import {
   type DeviceConfig,
   type LoopTarget,
   NULL_DEVICE_BYTES,
   type NullTarget,
-} from "./config.ts";
-import type { CountersReport, ModeReport, StatsReport, StatusReport } from "./control/protocol.ts";
-import { RateMeter } from "./control/rate_meter.ts";
-import { reportRegularly } from "./control/regular_progress.ts";
-import { hasNoReplica } from "./control/state_refusals.ts";
-import type { DeviceParameters, DeviceProgress, RunningDevice } from "./control/running_device.ts";
+} from "../config.ts";
+import type { CountersReport, ModeReport, StatsReport, StatusReport } from "../control/protocol.ts";
+import { RateMeter } from "../control/rate_meter.ts";
+import { reportRegularly } from "../control/regular_progress.ts";
+import { hasNoReplica } from "../control/state_refusals.ts";
+import type { DeviceParameters, DeviceProgress, RunningDevice } from "../control/running_device.ts";
 import { UblkDevice } from "./device.ts";
-import type { VerifyReport } from "./replication/verify_report.ts";
-import { countersReport, throughputReport } from "./control/device_report.ts";
+import type { VerifyReport } from "../replication/verify_report.ts";
+import { countersReport, throughputReport } from "../control/device_report.ts";
 
 /** Opens the target and starts its device; a failure, or `signal`, leaves nothing behind. */
 export async function startBareDevice(

@@ -6,18 +6,18 @@
 // without dirty regions, which is what it is. Were it marked clean first, `clean` would not imply
 // that the map is empty.
 
-import type { Clock } from "./base/clock.ts";
-import { ReplicaError } from "./base/errors.ts";
-import type { roomLog } from "./base/log.ts";
-import { dirtyMapPlace, type MapPlace } from "./format/primary_layout.ts";
-import { type KeptMap, readDirtyMap } from "./primary/dirty_map.ts";
-import type { Disk } from "./primary/disk.ts";
-import type { PrimaryMetadata } from "./primary/metadata.ts";
-import { clearAllIntents, declareAllDirty, loadIntents } from "./replicator/intent_pages.ts";
-import { REPLICATOR_COUNTER, replicatorCounters } from "./shared/counters.ts";
-import { hasFlushFailed } from "./shared/failed_flush.ts";
-import { IntentMap } from "./shared/intent_map.ts";
-import type { SharedViews } from "./shared/layout.ts";
+import type { Clock } from "../base/clock.ts";
+import { ReplicaError } from "../base/errors.ts";
+import type { roomLog } from "../base/log.ts";
+import { dirtyMapPlace, type MapPlace } from "../format/primary_layout.ts";
+import { type KeptMap, readDirtyMap } from "../primary/dirty_map.ts";
+import type { Disk } from "../primary/disk.ts";
+import type { PrimaryMetadata } from "../primary/metadata.ts";
+import { clearAllIntents, declareAllDirty, loadIntents } from "../replicator/intent_pages.ts";
+import { REPLICATOR_COUNTER, replicatorCounters } from "../shared/counters.ts";
+import { hasFlushFailed } from "../shared/failed_flush.ts";
+import { IntentMap } from "../shared/intent_map.ts";
+import type { SharedViews } from "../shared/layout.ts";
 
 export interface TargetIntentsOptions {
   readonly views: SharedViews;

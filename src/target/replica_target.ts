@@ -9,35 +9,40 @@
 // A stop does not wait for ever for a replica that is away: with writes pending and none committed
 // for STALL_MS it gives up. The primary has everything, stays `active`, and the next start resyncs.
 
-import { ReplicaError } from "./base/errors.ts";
-import { hit } from "./base/failpoints.ts";
-import { roomLog } from "./base/log.ts";
-import type { DeviceConfig, ReplicaTargetConfig } from "./config.ts";
-import { checkIdentity, checkLogicalBlock, checkSharedMemory } from "./identity_of_target.ts";
-import { TargetIntents } from "./intents_of_target.ts";
-import { TargetMarks } from "./marks_of_target.ts";
-import { PrimaryMetadata } from "./primary/metadata.ts";
-import type { QueueTarget } from "./queue/room.ts";
-import type { Mode } from "./replication/mode.ts";
-import type { VerifyReport } from "./replication/verify_report.ts";
-import type { ModeOrder } from "./replication/wanted_mode.ts";
-import { watchedDisk } from "./replicator/watched_disk.ts";
-import type { ReplicatorNews } from "./replicator/room_options.ts";
-import { roomOptions } from "./room_of_target.ts";
-import { captureWrites } from "./shared/capture_mode.ts";
-import type { Doorbells } from "./shared/doorbells.ts";
-import { type SharedLayout, sharedLayout, type SharedViews, sharedViews } from "./shared/layout.ts";
-import { Pool } from "./shared/pool.ts";
+import { ReplicaError } from "../base/errors.ts";
+import { hit } from "../base/failpoints.ts";
+import { roomLog } from "../base/log.ts";
+import type { DeviceConfig, ReplicaTargetConfig } from "../config.ts";
+import { checkIdentity, checkLogicalBlock, checkSharedMemory } from "./identity.ts";
+import { TargetIntents } from "./intents.ts";
+import { TargetMarks } from "./marks.ts";
+import { PrimaryMetadata } from "../primary/metadata.ts";
+import type { QueueTarget } from "../queue/room.ts";
+import type { Mode } from "../replication/mode.ts";
+import type { VerifyReport } from "../replication/verify_report.ts";
+import type { ModeOrder } from "../replication/wanted_mode.ts";
+import { watchedDisk } from "../replicator/watched_disk.ts";
+import type { ReplicatorNews } from "../replicator/room_options.ts";
+import { roomOptions } from "./room_options.ts";
+import { captureWrites } from "../shared/capture_mode.ts";
+import type { Doorbells } from "../shared/doorbells.ts";
+import {
+  type SharedLayout,
+  sharedLayout,
+  type SharedViews,
+  sharedViews,
+} from "../shared/layout.ts";
+import { Pool } from "../shared/pool.ts";
 import {
   realTargetSystem,
   type ReplicatorControl,
   type TargetPrimary,
   type TargetSystem,
-} from "./system_of_target.ts";
-import { STALL_MS, untilStalled } from "./stall_of_target.ts";
+} from "./system.ts";
+import { STALL_MS, untilStalled } from "./stall.ts";
 import type { QueueBuffers, Target, TargetStart } from "./target.ts";
-import type { ReplicatorEnd } from "./workers/replicator_handle.ts";
-import type { VerifyRequest } from "./workers/verify_call.ts";
+import type { ReplicatorEnd } from "../workers/replicator_handle.ts";
+import type { VerifyRequest } from "../workers/verify_call.ts";
 
 /** What the target knows beyond the shared counters; for `status`. */
 export interface ReplicaTargetState {

@@ -1,11 +1,11 @@
 // What the replicator's room is told of the target that it serves. Caller: replica_target.ts.
 
-import { usageError } from "./base/errors.ts";
-import type { ReplicaTargetConfig } from "./config.ts";
-import type { Superblock } from "./format/superblock.ts";
-import { checkpointBatchBlocks, checkpointLimits } from "./replication/checkpoint_policy.ts";
-import type { ReplicatorRoomOptions } from "./replicator/room_options.ts";
-import type { SharedLayout } from "./shared/layout.ts";
+import { usageError } from "../base/errors.ts";
+import type { ReplicaTargetConfig } from "../config.ts";
+import type { Superblock } from "../format/superblock.ts";
+import { checkpointBatchBlocks, checkpointLimits } from "../replication/checkpoint_policy.ts";
+import type { ReplicatorRoomOptions } from "../replicator/room_options.ts";
+import type { SharedLayout } from "../shared/layout.ts";
 
 export interface RoomOfTarget {
   readonly target: ReplicaTargetConfig;

@@ -1,8 +1,8 @@
-// What stands behind a ublk device, as src/device.ts needs it. One implementation per target type;
-// start_device.ts chooses by the configuration.
+// What stands behind a ublk device, as src/device/device.ts needs it. One implementation per target type;
+// device/start_device.ts chooses by the configuration.
 
-import type { SharedAreaHandle } from "../ffi/memory.ts";
-import type { QueueTarget } from "./queue/room.ts";
+import type { SharedAreaHandle } from "../../ffi/memory.ts";
+import type { QueueTarget } from "../queue/room.ts";
 
 /** Where the tags' buffers of one queue lie: tag n's starts at n * strideBytes. */
 export interface QueueBuffers {

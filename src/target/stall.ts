@@ -1,9 +1,9 @@
 // A stop that waits for the replica: whether the replica still takes anything.
 // Caller: replica_target.ts.
 
-import type { Clock } from "./base/clock.ts";
-import { REPLICATOR_COUNTER, replicatorCounters } from "./shared/counters.ts";
-import type { SharedViews } from "./shared/layout.ts";
+import type { Clock } from "../base/clock.ts";
+import { REPLICATOR_COUNTER, replicatorCounters } from "../shared/counters.ts";
+import type { SharedViews } from "../shared/layout.ts";
 
 /** A stop gives up on the replica when it took nothing for so long. */
 export const STALL_MS = 60_000;

@@ -1,9 +1,9 @@
 // A running io-replica device: the ublk device, its target, and what both have to tell.
 
-import deno from "../deno.json" with { type: "json" };
-import { systemClock } from "./base/clock.ts";
-import { formatSize } from "./base/units.ts";
-import type { DeviceConfig, ReplicaTargetConfig } from "./config.ts";
+import deno from "../../deno.json" with { type: "json" };
+import { systemClock } from "../base/clock.ts";
+import { formatSize } from "../base/units.ts";
+import type { DeviceConfig, ReplicaTargetConfig } from "../config.ts";
 import type {
   CheckpointReport,
   CountersReport,
@@ -14,37 +14,37 @@ import type {
   StatsReport,
   StatusReport,
   VerifyStatusReport,
-} from "./control/protocol.ts";
+} from "../control/protocol.ts";
 import {
   dirtyReport,
   lagReport,
   resyncReport,
   verifyStatusReport,
-} from "./control/replica_report.ts";
-import { reportRegularly } from "./control/regular_progress.ts";
-import { RateMeter } from "./control/rate_meter.ts";
-import { isStopping, replicationHasEnded } from "./control/state_refusals.ts";
+} from "../control/replica_report.ts";
+import { reportRegularly } from "../control/regular_progress.ts";
+import { RateMeter } from "../control/rate_meter.ts";
+import { isStopping, replicationHasEnded } from "../control/state_refusals.ts";
 import type {
   DeviceParameters,
   DeviceProgress,
   DeviceStart,
   RunningDevice,
   VerifyOrder,
-} from "./control/running_device.ts";
+} from "../control/running_device.ts";
 import { UblkDevice } from "./device.ts";
-import type { VerifyProgress, VerifyReport } from "./replication/verify_report.ts";
-import { stepTowards, type WantedMode } from "./replication/wanted_mode.ts";
-import { countersReport, throughputReport } from "./control/device_report.ts";
-import { ReplicaTarget } from "./replica_target.ts";
+import type { VerifyProgress, VerifyReport } from "../replication/verify_report.ts";
+import { stepTowards, type WantedMode } from "../replication/wanted_mode.ts";
+import { countersReport, throughputReport } from "../control/device_report.ts";
+import { ReplicaTarget } from "../target/replica_target.ts";
 import {
   QUEUE_COUNTER,
   REPLICATOR_COUNTER,
   replicatorCounters,
   sumQueues,
-} from "./shared/counters.ts";
-import { History } from "./shared/history.ts";
-import { WORD } from "./shared/layout.ts";
-import { IntentMap } from "./shared/intent_map.ts";
+} from "../shared/counters.ts";
+import { History } from "../shared/history.ts";
+import { WORD } from "../shared/layout.ts";
+import { IntentMap } from "../shared/intent_map.ts";
 
 /** Opens both sides and starts the device; a failure, or `signal`, leaves nothing behind. */
 export async function startReplicaDevice(

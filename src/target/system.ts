@@ -2,14 +2,14 @@
 // bells. The real ones are here; the simulator (tests/sim/) brings its own, and so starts and stops
 // the same target.
 
-import { keepSmallPages, populate } from "../ffi/memory.ts";
-import { type Clock, systemClock } from "./base/clock.ts";
-import type { LogConfig } from "./config.ts";
-import { BlockDevice, type OpenOptions } from "./primary/block_device.ts";
-import type { ReplicatorRoomEvents, ReplicatorRoomOptions } from "./replicator/room_options.ts";
-import { Doorbells } from "./shared/doorbells.ts";
-import { allocateShared, type SharedLayout, type SharedViews } from "./shared/layout.ts";
-import { ReplicatorHandle } from "./workers/replicator_handle.ts";
+import { keepSmallPages, populate } from "../../ffi/memory.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
+import type { LogConfig } from "../config.ts";
+import { BlockDevice, type OpenOptions } from "../primary/block_device.ts";
+import type { ReplicatorRoomEvents, ReplicatorRoomOptions } from "../replicator/room_options.ts";
+import { Doorbells } from "../shared/doorbells.ts";
+import { allocateShared, type SharedLayout, type SharedViews } from "../shared/layout.ts";
+import { ReplicatorHandle } from "../workers/replicator_handle.ts";
 
 /** The claimed primary as the target uses it. */
 export type TargetPrimary = Pick<

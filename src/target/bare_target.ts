@@ -1,13 +1,13 @@
 // The targets without a replica, in the main room: null (a size and nothing behind it) and loop (one
 // block device or file).
 
-import type { LoopTarget, NullTarget } from "./config.ts";
-import { usageError } from "./base/errors.ts";
-import { formatSize, SECTOR } from "./base/units.ts";
-import { BlockDevice } from "./primary/block_device.ts";
-import type { DiskGeometry } from "./primary/geometry.ts";
-import { QUEUE_COUNTER } from "./shared/counters.ts";
-import { COUNTER_ROW } from "./shared/layout.ts";
+import type { LoopTarget, NullTarget } from "../config.ts";
+import { usageError } from "../base/errors.ts";
+import { formatSize, SECTOR } from "../base/units.ts";
+import { BlockDevice } from "../primary/block_device.ts";
+import type { DiskGeometry } from "../primary/geometry.ts";
+import { QUEUE_COUNTER } from "../shared/counters.ts";
+import { COUNTER_ROW } from "../shared/layout.ts";
 import type { Target } from "./target.ts";
 
 export interface BareTargetOptions {

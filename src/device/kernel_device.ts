@@ -1,18 +1,18 @@
 // What a running device consists of, and how it is put together and taken apart: the steps that
-// src/device.ts lists. Owns: the device in the kernel, its char device, its queues and its target.
+// src/device/device.ts lists. Owns: the device in the kernel, its char device, its queues and its target.
 
-import { check, errnoOf } from "../ffi/errno.ts";
-import { O_CLOEXEC, O_RDWR, openLibc } from "../ffi/libc.ts";
-import { cString, MEMORY_PAGE_BYTES } from "../ffi/memory.ts";
-import { systemClock } from "./base/clock.ts";
-import { ReplicaError, usageError } from "./base/errors.ts";
-import { roomLog } from "./base/log.ts";
-import { alignUp, KiB } from "./base/units.ts";
-import type { DeviceConfig } from "./config.ts";
-import type { QueueBuffers, Target } from "./target.ts";
-import { charDevicePath, deviceNumber, type DevInfo, UblkControl } from "./ublk/control.ts";
-import { type DeviceGeometry, deviceParams } from "./ublk/params.ts";
-import { QueueGroup, type QueueRoomShape } from "./workers/queue_group.ts";
+import { check, errnoOf } from "../../ffi/errno.ts";
+import { O_CLOEXEC, O_RDWR, openLibc } from "../../ffi/libc.ts";
+import { cString, MEMORY_PAGE_BYTES } from "../../ffi/memory.ts";
+import { systemClock } from "../base/clock.ts";
+import { ReplicaError, usageError } from "../base/errors.ts";
+import { roomLog } from "../base/log.ts";
+import { alignUp, KiB } from "../base/units.ts";
+import type { DeviceConfig } from "../config.ts";
+import type { QueueBuffers, Target } from "../target/target.ts";
+import { charDevicePath, deviceNumber, type DevInfo, UblkControl } from "../ublk/control.ts";
+import { type DeviceGeometry, deviceParams } from "../ublk/params.ts";
+import { QueueGroup, type QueueRoomShape } from "../workers/queue_group.ts";
 
 /** Room beside each tag's buffer, for targets that read back whole blocks around a request. */
 const TAG_SLACK_BYTES = 128 * KiB;

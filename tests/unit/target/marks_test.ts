@@ -1,11 +1,11 @@
 // What the superblock says while a device runs, over a primary whose flushes take their time.
 
-import { systemClock } from "../../src/base/clock.ts";
-import { ReplicaError } from "../../src/base/errors.ts";
-import { roomLog } from "../../src/base/log.ts";
-import { TargetMarks } from "../../src/marks_of_target.ts";
-import type { PrimaryMetadata } from "../../src/primary/metadata.ts";
-import { assertEquals, assertRejects } from "../support/assert.ts";
+import { systemClock } from "../../../src/base/clock.ts";
+import { ReplicaError } from "../../../src/base/errors.ts";
+import { roomLog } from "../../../src/base/log.ts";
+import { TargetMarks } from "../../../src/target/marks.ts";
+import type { PrimaryMetadata } from "../../../src/primary/metadata.ts";
+import { assertEquals, assertRejects } from "../../support/assert.ts";
 
 function newMarks() {
   const stored: string[] = [];
