@@ -20,7 +20,7 @@ PACKAGES_RUN := liburing2
 PACKAGES_GUEST := qemu-system-x86 dmsetup e2fsprogs xfsprogs fio util-linux kmod iproute2 zstd xz-utils
 # For the S3 server of the tests, which is a Python program, its certificates, and for the C headers
 # that the kernel's records are compared with.
-PACKAGES_TEST := openssl $(if $(shell command -v pip3),,python3-pip) \
+PACKAGES_TEST := util-linux-extra openssl $(if $(shell command -v pip3),,python3-pip) \
 	$(if $(shell command -v cc),,gcc) libc6-dev linux-libc-dev liburing-dev
 
 SOURCES := main.ts $(shell find src ffi -name '*.ts')

@@ -115,6 +115,14 @@ const LIBC_SYMBOLS = {
     nonblocking: true,
   },
 
+  // Returns the error number itself.
+  posixFadviseAsync: {
+    name: "posix_fadvise",
+    parameters: ["i32", /* int fd */ "i64", /* off_t offset */ "i64", /* off_t len */ "i32"],
+    result: "i32",
+    nonblocking: true,
+  },
+
   // Memory
   mmap: {
     parameters: [
@@ -190,6 +198,7 @@ export const O_CLOEXEC = 0o2000000;
 export const O_DIRECT = IS_ARM64 ? 0o200000 : 0o40000;
 
 // Advice to madvise(2).
+export const POSIX_FADV_DONTNEED = 4;
 export const MADV_HUGEPAGE = 14;
 export const MADV_NOHUGEPAGE = 15;
 /** Takes the pages from the system now; since Linux 5.14, EINVAL before. */

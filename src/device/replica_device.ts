@@ -24,6 +24,7 @@ import {
 import { reportRegularly } from "../control/regular_progress.ts";
 import { RateMeter } from "../control/rate_meter.ts";
 import { isStopping, replicationHasEnded } from "../control/state_refusals.ts";
+import { statusMessages } from "../control/status_messages.ts";
 import type {
   DeviceParameters,
   DeviceProgress,
@@ -42,6 +43,7 @@ import {
   replicatorCounters,
   sumQueues,
 } from "../shared/counters.ts";
+import { hasFlushFailed } from "../shared/failed_flush.ts";
 import { History } from "../shared/history.ts";
 import { WORD } from "../shared/layout.ts";
 import { IntentMap } from "../shared/intent_map.ts";
@@ -238,41 +240,17 @@ class ReplicaDevice implements RunningDevice {
   }
 
   #messages(): string[] {
-    const messages: string[] = [];
-    const { replicator, lastError, warnings } = this.#target.state;
-    const why = lastError?.message ?? "unknown";
-    const ended = replicator === "detached" || replicator === "failed";
-    if (ended) {
-      const hint = lastError?.hint === undefined ? "" : `. ${lastError.hint}`;
-      messages.push(`Replication has ended, the device works locally only: ${why}${hint}`);
-    } else if (replicator === "retrying") {
-      messages.push(`The replica does not answer, writes gather in the pool: ${why}`);
-    }
-    if (!ended && this.#target.state.mode === "paused") {
-      messages.push(
-        'Replication is paused: the replica gets nothing until "mode set logging", and then what ' +
-          "was written meanwhile",
-      );
-    } else if (!ended && !this.#historyIsWhole()) {
-      messages.push(
-        "The replica is behind and is being brought up to date region by region: no new " +
-          "checkpoint until that is done",
-      );
-    }
-    const unreadable = this.#replicator("unreadableBlocks");
-    if (unreadable > 0) {
-      messages.push(
-        `${unreadable} of the primary's blocks can't be read: the replica has what it had of them, ` +
-          "the log names them, and they are tried again",
-      );
-    }
-    const pool = this.#poolReport();
-    if (pool.waitingTags > 0) {
-      messages.push(
-        `The pool of ${formatSize(pool.sizeBytes)} is full: ` +
-          `${pool.waitingTags} writes wait for the replica`,
-      );
-    }
+    const { views, state: { replicator, mode, lastError, warnings } } = this.#target;
+    const messages = statusMessages({
+      hasEnded: replicator === "detached" || replicator === "failed",
+      isRetrying: replicator === "retrying",
+      lastError,
+      mode,
+      isHistoryWhole: this.#historyIsWhole(),
+      unreadableBlocks: this.#replicator("unreadableBlocks"),
+      hasFlushFailed: views !== null && hasFlushFailed(views.words),
+      pool: this.#poolReport(),
+    });
     return [...messages, ...warnings];
   }
 

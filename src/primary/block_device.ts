@@ -2,7 +2,8 @@
 //
 // Invariants:
 // - Direct I/O unless the operator chose buffered: what a flush must make durable is then only what
-//   the drive itself caches, and the page cache never holds a second, older copy of the device.
+//   the drive itself caches, and the page cache never holds a second copy of the device, older or (after a
+//   flush that failed) one that the drive never got. Buffered, whoever claims it starts without that copy.
 // - Every buffer given to the kernel is page aligned and stays reachable until its call is done.
 // - With `exclusive`, the claim lasts until close(): a lock on the file (flock), which every process
 //   of ours takes, and on block devices also O_EXCL, which makes the kernel refuse mounts, swap, RAID
@@ -21,6 +22,7 @@ import {
   O_RDONLY,
   O_RDWR,
   openLibc,
+  POSIX_FADV_DONTNEED,
 } from "../../ffi/libc.ts";
 import { cString, SharedArea } from "../../ffi/memory.ts";
 import { invariant } from "../base/assert.ts";
@@ -60,6 +62,7 @@ export class BlockDevice implements Disk {
     const { fd, buffered } = openDescriptor(path, info, options);
     try {
       if (options.exclusive) await lock(fd, path);
+      if (options.exclusive && buffered) await forgetCached(fd, path);
       const geometry = readGeometry(fd, info, path);
       return new BlockDevice(path, fd, geometry, buffered);
     } catch (error) {
@@ -216,6 +219,12 @@ async function lock(fd: number, path: string): Promise<void> {
     if (tries === LOCK_TRIES) throw inUse(path, "another process has locked it");
     await systemClock.sleep(LOCK_RETRY_MS);
   }
+}
+
+/** Reads come from the drive again, but for what is still to be written: the next flush tells of that. */
+async function forgetCached(fd: number, path: string): Promise<void> {
+  const number = await openLibc().posixFadviseAsync(fd, 0n, 0n, POSIX_FADV_DONTNEED);
+  if (number !== 0) throw errnoError(number, `drop the cache of ${path}`, { path });
 }
 
 function inUse(path: string, by: string): ReplicaError {

@@ -1,8 +1,11 @@
 // Primaries on real files: sparse, in a folder of their own that goes when the test ends.
 
-/** Runs `body` with a new folder, which is removed afterwards. */
-export async function withTempDir(body: (path: string) => Promise<void>): Promise<void> {
-  const path = await Deno.makeTempDir({ prefix: "io-replica-" });
+/** Runs `body` with a new folder, in `parent` or among the temporary ones, which is removed afterwards. */
+export async function withTempDir(
+  body: (path: string) => Promise<void>,
+  parent?: string,
+): Promise<void> {
+  const path = await Deno.makeTempDir({ prefix: "io-replica-", dir: parent });
   try {
     await body(path);
   } finally {

@@ -1,11 +1,12 @@
 import { assert, assertEquals, assertRejects } from "../../support/assert.ts";
-import { sparseFile, withTempDir } from "../../support/temp_disk.ts";
+import { run, sparseFile, withTempDir } from "../../support/temp_disk.ts";
 import { KiB, MiB } from "../../../src/base/units.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { SharedArea } from "../../../ffi/memory.ts";
 import { BlockDevice } from "../../../src/primary/block_device.ts";
 import { deviceNumberText } from "../../../src/primary/geometry.ts";
 
+const BUILD = new URL("../../../build/", import.meta.url).pathname;
 const OPTIONS = { access: "write", buffered: "fallback" } as const;
 
 Deno.test("BlockDevice reads what it wrote, at any page, and nothing else changes", async () => {
@@ -51,6 +52,22 @@ Deno.test("BlockDevice.open({exclusive}) keeps a second claim out until close()"
     first.close();
     (await BlockDevice.open(path, claim)).close();
   });
+});
+
+Deno.test("BlockDevice.open({exclusive, buffered}) reads from the drive, not what was cached before", async () => {
+  await withTempDir(async (dir) => {
+    const path = `${dir}/disk`;
+    await Deno.writeFile(path, crypto.getRandomValues(new Uint8Array(64 * KiB)));
+    const cachedBytes = async () => Number(await run("fincore", "-b", "-n", "-o", "RES", path));
+    using file = await Deno.open(path, { write: true });
+    await file.syncData();
+    assertEquals(await cachedBytes(), 64 * KiB);
+    for (const exclusive of [false, true]) {
+      const disk = await BlockDevice.open(path, { access: "write", buffered: true, exclusive });
+      assertEquals(await cachedBytes(), exclusive ? 0 : 64 * KiB);
+      disk.close();
+    }
+  }, BUILD); // temporary files may be in memory, which is a cache without a drive
 });
 
 Deno.test("BlockDevice.open() refuses what is no primary, and I/O says where it failed", async () => {
