@@ -18,8 +18,8 @@ export DENO_NO_UPDATE_CHECK := 1
 # What the program needs on the machine, and what the guest and the tests need besides.
 PACKAGES_RUN := liburing2
 PACKAGES_GUEST := qemu-system-x86 dmsetup e2fsprogs xfsprogs fio util-linux kmod iproute2 zstd xz-utils
-# For the S3 server of the tests, which is a Python program, its certificates, and for the C headers
-# that the kernel's records are compared with.
+# For the S3 server of the tests, which is a Python program, its certificates, what shows the page cache
+# (fincore), and the C headers that the kernel's records are compared with.
 PACKAGES_TEST := util-linux-extra openssl $(if $(shell command -v pip3),,python3-pip) \
 	$(if $(shell command -v cc),,gcc) libc6-dev linux-libc-dev liburing-dev
 
