@@ -179,6 +179,8 @@ export class PowerLife {
   ): Promise<string> {
     const boot = ++this.#boots;
     Deno.mkdirSync(`${this.#share}/stamps-${boot}`);
+    // Of a boot that was cut while it copied the replica.
+    await Deno.remove(`${this.#share}/equal`, { recursive: true }).catch(() => undefined);
     const disks = [await this.#primary.powerOn(), await this.#replica.powerOn()];
     if (this.#newest.cno > 0) disks.push({ path: this.#checkpoint });
     const guest = await Guest.start({
