@@ -7,8 +7,9 @@
 // accident, not an attack: 32 bits are enough.
 
 import { crc32 } from "../format/crc32.ts";
-import { SegmentHeader, segmentKey } from "../format/segment.ts";
+import { SegmentHeader } from "../format/segment.ts";
 import type { ObjectStore, RequestOptions } from "./object_store.ts";
+import { fetchSegmentHeader } from "./segment_header.ts";
 
 /** CRC-32 of the first 208 bytes of a segment, which begins with `bytes`: 8 digits in hex. */
 export function digestOfSegment(bytes: Uint8Array): string {
@@ -21,7 +22,6 @@ export async function readCheckpointDigest(
   cno: number,
   options?: RequestOptions,
 ): Promise<string | null> {
-  const range = { offset: 0, length: SegmentHeader.size };
-  const body = await store.get(segmentKey(cno), { ...options, range });
+  const body = await fetchSegmentHeader(store, cno, options);
   return body && digestOfSegment(body.bytes);
 }

@@ -10,7 +10,6 @@ import {
   shiftOf,
 } from "../format/inode.ts";
 import {
-  decodeSegmentHeader,
   parseSegmentKey,
   SegmentHeader,
   type SegmentHeaderValues,
@@ -18,6 +17,7 @@ import {
 } from "../format/segment.ts";
 import { Limiter } from "./limiter.ts";
 import type { ObjectInfo, ObjectStore, RequestOptions } from "./object_store.ts";
+import { readSegmentHeader } from "./segment_header.ts";
 
 const DAMAGE_HINT = "An earlier checkpoint may be whole: open one by its number.";
 /** Headers that are read at once for a list of checkpoints. */
@@ -76,10 +76,8 @@ async function readCarriedInode(
   segmentId: number,
   options?: RequestOptions,
 ): Promise<Inode | null> {
-  const range = { offset: 0, length: SegmentHeader.size };
-  const body = await store.get(segmentKey(segmentId), { ...options, range });
-  if (body === null) return null;
-  return carriedInode(decodeSegmentHeader(body.bytes, segmentId), segmentId);
+  const segment = await readSegmentHeader(store, segmentId, options);
+  return segment && carriedInode(segment.header, segmentId);
 }
 
 /** The inode in a segment's header, checked against the header. */

@@ -33,6 +33,7 @@ import {
 } from "./inspect_record.ts";
 import { carriedInode } from "./inode_reader.ts";
 import type { ObjectStore, RequestOptions } from "./object_store.ts";
+import { fetchSegmentHeader } from "./segment_header.ts";
 
 const READ_BYTES = MiB;
 /** More entries than a segment of the greatest size could have blocks for are nonsense. */
@@ -117,8 +118,7 @@ export async function inspectSegment(
 ): Promise<SegmentReport> {
   const { signal, limit } = options;
   const object = segmentKey(segmentId);
-  const range = { offset: 0, length: SegmentHeader.size };
-  const body = await store.get(object, { range, signal });
+  const body = await fetchSegmentHeader(store, segmentId, { signal });
   if (body === null) throw usageError(`Cannot inspect segment ${object}: there is none`);
   const problems: string[] = [];
   const raw = body.bytes;

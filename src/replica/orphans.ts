@@ -17,19 +17,14 @@
 import { dataError, ReplicaError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
 import { geometryOf, type Inode, InodeRecord } from "../format/inode.ts";
-import {
-  decodeSegmentHeader,
-  parseSegmentKey,
-  segmentAreas,
-  SegmentHeader,
-  segmentKey,
-} from "../format/segment.ts";
+import { parseSegmentKey, segmentAreas, segmentKey } from "../format/segment.ts";
 import { rootWords } from "../format/bmap.ts";
 import { viewOf } from "../base/struct.ts";
 import { putInode, tryPut } from "./commit_protocol.ts";
 import { carriedInode, type KnownInode } from "./inode_reader.ts";
 import { Limiter } from "./limiter.ts";
 import type { ObjectInfo, ObjectStore, RequestOptions } from "./object_store.ts";
+import { readSegmentHeader } from "./segment_header.ts";
 import { emptySegment } from "./segment_image.ts";
 import { hasStamp, stampOf } from "./touch_inode.ts";
 import { findChanged } from "./tree_diff.ts";
@@ -184,14 +179,13 @@ async function adoptable(
   options: RequestOptions,
 ): Promise<Uint8Array | null> {
   const object = segmentKey(id);
-  const range = { offset: 0, length: SegmentHeader.size };
-  const body = await store.get(object, { ...options, range });
-  if (body === null) {
+  const segment = await readSegmentHeader(store, id, options);
+  if (segment === null) {
     throw new ReplicaError("fenced", `Cannot adopt segment ${object}: it vanished`, {
       context: { object, uri: store.uri },
     });
   }
-  const header = decodeSegmentHeader(body.bytes, id);
+  const { header, sizeBytes } = segment;
   const inode = carriedInode(header, id);
   if (inode.lastCno !== id) return null;
   const geometry = geometryOf(inode, object);
@@ -201,9 +195,9 @@ async function adoptable(
     dataBlocks: header.ndatablk,
   });
   const same = inode.metaConfig === known.inode.metaConfig && inode.lastSeq === id;
-  if (!same || body.size < areas.endOffset) {
+  if (!same || sizeBytes < areas.endOffset) {
     throw dataError(`Cannot adopt segment ${object}: it does not continue this replica`, {
-      context: { object, uri: store.uri, size: body.size },
+      context: { object, uri: store.uri, size: sizeBytes },
     });
   }
   const limits = { format: geometry.pointerFormat, segmentIdMax: id };

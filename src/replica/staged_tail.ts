@@ -8,10 +8,11 @@
 import { ReplicaError } from "../base/errors.ts";
 import { rootWords } from "../format/bmap.ts";
 import { decodeInode, geometryOf, type Inode, InodeRecord } from "../format/inode.ts";
-import { decodeSegmentHeader, segmentAreas, SegmentHeader, segmentKey } from "../format/segment.ts";
+import { segmentAreas, segmentKey } from "../format/segment.ts";
 import { carriedInode } from "./inode_reader.ts";
 import type { ObjectStore, RequestOptions } from "./object_store.ts";
 import { listAbove } from "./orphans.ts";
+import { readSegmentHeader } from "./segment_header.ts";
 import { checkRoot } from "./tree_walk.ts";
 
 /** Staged segments, and what they make of the file together. */
@@ -53,17 +54,16 @@ async function readStagedInode(
   options: RequestOptions,
 ): Promise<Inode | null> {
   const object = segmentKey(id);
-  const range = { offset: 0, length: SegmentHeader.size };
-  const body = await store.get(object, { ...options, range });
-  if (body === null) return null;
-  const header = decodeSegmentHeader(body.bytes, id);
+  const segment = await readSegmentHeader(store, id, options);
+  if (segment === null) return null;
+  const { header } = segment;
   const geometry = geometryOf(base, object);
   const offset = segmentAreas({
     ...geometry,
     metaBlocks: header.nmetablk,
     dataBlocks: header.ndatablk,
   }).endOffset;
-  if (body.size !== offset + InodeRecord.size) return null;
+  if (segment.sizeBytes !== offset + InodeRecord.size) return null;
   const tail = await store.get(object, { ...options, range: { offset, length: InodeRecord.size } });
   if (tail === null) return null;
   const inode = decodeInode(tail.bytes, object, offset);
