@@ -62,6 +62,9 @@ async function runMany(first: number, count: number): Promise<boolean> {
   say(`${sum.staged} regions were staged after a crash`);
   say(`${sum.lacking} sectors were lacking in a checkpoint because they could not be read`);
   say(`${sum.rivals} times another primary came for the replica`);
+  say(
+    `${sum.compared} comparisons ended, and found the ${sum.found} blocks that they were to find`,
+  );
   const never = FAILPOINTS.filter((name) => sum.diedAt[name] === undefined);
   say(
     `died at ${FAILPOINTS.length - never.length} of ${FAILPOINTS.length} failpoints` +

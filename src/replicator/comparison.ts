@@ -4,18 +4,25 @@
 import { invariant } from "../base/assert.ts";
 import { ReplicaError } from "../base/errors.ts";
 import type { VerifyReport } from "../replication/verify_report.ts";
-import type { VerifyRunOptions } from "./verify_run.ts";
+import type { runVerify, VerifyRunOptions } from "./verify_run.ts";
+
+/** Gives the code that compares. */
+export type LoadVerify = () => Promise<typeof runVerify>;
 
 export class Comparison {
+  readonly #load: LoadVerify;
   #underWay: { readonly abort: AbortController; readonly ended: Promise<unknown> } | null = null;
+
+  constructor(load: LoadVerify) {
+    this.#load = load;
+  }
 
   /** Compares; rejects with the reason that stop() was given. */
   async run(options: Omit<VerifyRunOptions, "signal">): Promise<VerifyReport> {
     invariant(this.#underWay === null, "the main room asks for one comparison at a time");
     const abort = new AbortController();
     const { signal } = abort;
-    // Loaded when it is wanted: its digests come with node's crypto, which takes longer than the rest.
-    const report = import("./verify_run.ts").then((run) => run.runVerify({ ...options, signal }));
+    const report = this.#load().then((runVerify) => runVerify({ ...options, signal }));
     this.#underWay = { abort, ended: report.catch(() => undefined) };
     try {
       return await report;

@@ -81,7 +81,7 @@ export class ReplicatorRoom {
   #staged: StagedMap | null = null;
   readonly #wholeCopies = new WholeCopies();
   #isDamaged = false;
-  readonly #comparison = new Comparison();
+  readonly #comparison: Comparison;
   readonly #areas: RoomMemory[] = [];
 
   constructor(
@@ -92,6 +92,7 @@ export class ReplicatorRoom {
     this.#options = options;
     this.#events = events;
     this.#system = system;
+    this.#comparison = new Comparison(system.loadVerify);
     this.#views = sharedViews(options.shared, options.layout);
     this.#counters = this.#views.counters.subarray(replicatorCounters(this.#views));
     const doorbells = system.doorbells(this.#views);

@@ -15,6 +15,7 @@ import type { SharedViews } from "../shared/layout.ts";
 import { newUuid } from "../base/uuid.ts";
 import type { WriterIdentity } from "../format/device_card.ts";
 import type { RoomProcess } from "./attach.ts";
+import type { LoadVerify } from "./comparison.ts";
 import type { ReplicatorRoomOptions } from "./room_options.ts";
 
 /** The primary as the room uses it. */
@@ -47,6 +48,7 @@ export interface RoomSystem {
   doorbells(views: SharedViews): Doorbells;
   /** Sets the nice value of this thread. */
   setNice(nice: number): void;
+  readonly loadVerify: LoadVerify;
 }
 
 export function realRoomSystem(options: ReplicatorRoomOptions): RoomSystem {
@@ -69,6 +71,8 @@ export function realRoomSystem(options: ReplicatorRoomOptions): RoomSystem {
     bell: (views) => new ReplicatorBell(views),
     doorbells: (views) => Doorbells.ofEventfds(views, doorbellFds),
     setNice: setThreadNice,
+    // When it is wanted: its digests come with node's crypto, which takes longer to load than all the rest.
+    loadVerify: () => import("./verify_run.ts").then(({ runVerify }) => runVerify),
   };
 }
 

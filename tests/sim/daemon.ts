@@ -2,9 +2,11 @@
 // together as the program does, but in one thread and in virtual time.
 
 import { reportOf } from "../../src/base/error_report.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
 import type { DeviceConfig, ReplicaTargetConfig } from "../../src/config.ts";
 import { ReplicaHandler } from "../../src/queue/replica_handler.ts";
 import type { Mode } from "../../src/replication/mode.ts";
+import type { VerifyReport } from "../../src/replication/verify_report.ts";
 import { ReplicaTarget } from "../../src/target/replica_target.ts";
 import type { ModeOrder } from "../../src/replication/wanted_mode.ts";
 import { ReplicatorRoom } from "../../src/replicator/room.ts";
@@ -13,18 +15,20 @@ import type {
   ReplicatorRoomEvents,
   ReplicatorRoomOptions,
 } from "../../src/replicator/room_options.ts";
-import type { RoomSystem } from "../../src/replicator/room_system.ts";
+import type { RoomPrimary, RoomSystem } from "../../src/replicator/room_system.ts";
+import { runVerify } from "../../src/replicator/verify_run.ts";
 import { DAEMON_RETRY, RetryStore } from "../../src/replica/retry_store.ts";
-import type { Bell, BellWait } from "../../src/shared/bell.ts";
 import { Doorbells } from "../../src/shared/doorbells.ts";
-import { type SharedViews, WORD } from "../../src/shared/layout.ts";
+import type { SharedViews } from "../../src/shared/layout.ts";
 import type { ReplicatorControl, TargetSystem } from "../../src/target/system.ts";
 import { targetPrimary } from "../support/memory_primary.ts";
 import type { ReplicatorEnd } from "../../src/workers/replicator_handle.ts";
+import { VerifyCall, type VerifyRequest } from "../../src/workers/verify_call.ts";
 import type { Prng } from "../support/prng.ts";
-import { type WorldPlan } from "./plan.ts";
+import { UNIT_BYTES, type WorldPlan } from "./plan.ts";
 import type { Bugs } from "./bugs.ts";
 import type { Process, Scheduler } from "./scheduler.ts";
+import { SimBell } from "./sim_bell.ts";
 import type { Opening, SimDrive } from "./sim_drive.ts";
 import { SimQueue } from "./sim_queue.ts";
 import type { SimService } from "./sim_store.ts";
@@ -68,6 +72,8 @@ export class Arena {
   }
 }
 
+type DeviceBytes = ReturnType<RoomPrimary["data"]>;
+
 export class SimDaemon {
   readonly #options: DaemonOptions;
   /** Queues whose bell rang before they were there. */
@@ -75,6 +81,7 @@ export class SimDaemon {
   readonly #opening: Opening;
   #target: ReplicaTarget | null = null;
   #bells: SimBell[] = [];
+  #twisted: ReadonlySet<number> = new Set();
   queues: SimQueue[] = [];
   #postedMs = 0;
 
@@ -129,6 +136,13 @@ export class SimDaemon {
   /** What the operator wants; whether it is carried out is nobody's business here. */
   order(order: ModeOrder): void {
     this.#target?.order(order).catch(() => undefined);
+  }
+
+  /** Compares; of the primary's `twisted` blocks the comparison sees other bytes than they have. */
+  verify(request: VerifyRequest, twisted: ReadonlySet<number>): Promise<VerifyReport> {
+    if (this.#target === null) violated("only a daemon that has started compares");
+    this.#twisted = twisted;
+    return this.#target.verify(request);
   }
 
   stopping(): void {
@@ -240,8 +254,27 @@ export class SimDaemon {
         });
         return answer.promise;
       },
-      verify: () => Promise.reject(new Error("nobody verifies in the simulator")),
+      verify: (request) => this.#compare(room, request, ended.promise),
     };
+  }
+
+  /** What src/workers/replicator_handle.ts and the worker do. */
+  #compare(
+    room: ReplicatorRoom,
+    request: VerifyRequest,
+    ended: Promise<unknown>,
+  ): Promise<VerifyReport> {
+    const call = VerifyCall.start(request, () => this.#post(() => room.stopVerify()));
+    this.#post(() =>
+      void room.verify(request, (progress) => call.progress(progress)).then(
+        (report) => this.#post(() => call.resolve(report)),
+        (error) => this.#post(() => call.reject(error)),
+      )
+    );
+    void ended.then(() =>
+      call.reject(new ReplicaError("unavailable", "Cannot compare: replication has ended"))
+    );
+    return call.report;
   }
 
   async #serve(
@@ -305,6 +338,11 @@ export class SimDaemon {
       },
       doorbells: (views) => this.#doorbells(views),
       setNice: () => void options,
+      loadVerify: () =>
+        Promise.resolve((run) => {
+          const data = (sizeBytes: number) => twist(run.primary.data(sizeBytes), this.#twisted);
+          return runVerify({ ...run, primary: { ...run.primary, data } });
+        }),
     };
   }
 
@@ -316,52 +354,24 @@ export class SimDaemon {
   }
 }
 
+/** The device's bytes, but in the blocks of `twisted`. */
+function twist(data: DeviceBytes, twisted: ReadonlySet<number>): DeviceBytes {
+  return {
+    nextData: (offset) => data.nextData(offset),
+    async readInto(offsetBytes, into) {
+      await data.readInto(offsetBytes, into);
+      for (const block of twisted) {
+        const at = block * UNIT_BYTES - offsetBytes;
+        if (at >= 0 && at < into.length) into[at] ^= 0xff;
+      }
+    },
+  };
+}
+
 /** A UUID that the seed decides. */
 function idOf(random: Prng): string {
   const digits = Array.from({ length: 32 }, () => random.below(16).toString(16));
   digits[12] = "4";
   digits[16] = "8";
   return digits.join("").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
-}
-
-/** The replicator's bell: what Atomics.waitAsync does, in virtual time. */
-class SimBell implements Bell {
-  readonly #words: Int32Array;
-  readonly #scheduler: Scheduler;
-  readonly #process: Process;
-  #waiting: { seen: number; wake: () => void } | null = null;
-
-  constructor(views: SharedViews, scheduler: Scheduler, process: Process) {
-    this.#words = views.words;
-    this.#scheduler = scheduler;
-    this.#process = process;
-  }
-
-  async wait({ timeoutMs, idle, hasWork }: BellWait): Promise<void> {
-    const seen = this.#words[WORD.replicatorBell];
-    if (idle) this.#words[WORD.replicatorAsleep] = 1;
-    try {
-      if (hasWork()) return;
-      await new Promise<void>((resolve) => {
-        const cancel = this.#scheduler.after(timeoutMs, this.#process, resolve);
-        this.#waiting = {
-          seen,
-          wake: () => {
-            cancel();
-            this.#scheduler.after(0.03, this.#process, resolve);
-          },
-        };
-      });
-      this.#waiting = null;
-    } finally {
-      this.#words[WORD.replicatorAsleep] = 0;
-    }
-  }
-
-  listen(): void {
-    const waiting = this.#waiting;
-    if (waiting === null || this.#words[WORD.replicatorBell] === waiting.seen) return;
-    this.#waiting = null;
-    waiting.wake();
-  }
 }

@@ -14,6 +14,9 @@ export interface WorldFigures {
   readonly lacking: number;
   /** Other primaries that came for the replica. */
   readonly rivals: number;
+  /** Comparisons of primary and replica that ended, and blocks that they were shown and found. */
+  readonly compared: number;
+  readonly found: number;
   /** The failpoints at which the daemon died. */
   readonly diedAt: readonly Failpoint[];
 }

@@ -5,7 +5,7 @@
 // The limits follow from the plan: what a daemon of such a shape may have under way at once, and no more
 // however long the world lasts. The heap of V8 nobody can judge in virtual time.
 
-import { KiB } from "../../src/base/units.ts";
+import { KiB, MiB } from "../../src/base/units.ts";
 import type { SharedViews } from "../../src/shared/layout.ts";
 import { Pool } from "../../src/shared/pool.ts";
 import { UNIT_BYTES, type WorldPlan } from "./plan.ts";
@@ -17,6 +17,8 @@ const REQUESTS_MAX = 16 + 4;
 const BODY_BYTES_MAX = 128 * KiB;
 /** A copy's buffer is that long at most, and blocks that are aside are read into one more. */
 const BUFFER_BYTES_MAX = 512 * KiB;
+/** A comparison reads so much of the primary at a time. */
+const STRETCH_BYTES_MAX = MiB;
 /** Ticks of rooms, cleaner and a stop, messages, and time limits of requests that were given up. */
 const WAITS_MAX = 16;
 
@@ -38,7 +40,7 @@ export class Footprint {
     this.#limits = {
       requests: REQUESTS_MAX,
       bodyBytes: batchBlocks * UNIT_BYTES + BODY_BYTES_MAX,
-      memoryBytes: recoverConcurrency * BUFFER_BYTES_MAX + UNIT_BYTES,
+      memoryBytes: recoverConcurrency * BUFFER_BYTES_MAX + UNIT_BYTES + STRETCH_BYTES_MAX,
       // A request of the guest has two I/Os under way at most.
       waits: 2 * queues * depth + 2 * recoverConcurrency + REQUESTS_MAX + WAITS_MAX,
     };

@@ -91,6 +91,8 @@ export interface WorldPlan {
   readonly storeConflictOneIn: number;
   /** One life in so many gets an order of the operator; 0: none. */
   readonly orderOneIn: number;
+  /** In one life in so many the operator compares primary and replica; 0: in none. */
+  readonly compareOneIn: number;
   /** How long after what came before it an order is given, at most. */
   readonly orderWithinMs: number;
   readonly outages: readonly Outage[];
@@ -100,8 +102,9 @@ export interface WorldPlan {
 export function drawPlan(random: Prng): WorldPlan {
   const plan = drawAnyPlan(random);
   const slow = random.oneIn(4) ? withSlowCopies(plan, random) : plan;
-  const drawn = random.oneIn(8) ? withRival(slow, random) : slow;
-  return random.oneIn(3) ? { ...drawn, driveTemper: drawTemper(random, drawn) } : drawn;
+  const rival = random.oneIn(8) ? withRival(slow, random) : slow;
+  const drawn = random.oneIn(3) ? { ...rival, driveTemper: drawTemper(random, rival) } : rival;
+  return { ...drawn, compareOneIn: random.pick([0, 0, 1, 2]) };
 }
 
 /** A world in which another primary takes the replica over in one life. */
@@ -219,6 +222,7 @@ function drawAnyPlan(random: Prng): WorldPlan {
     storeConflictOneIn: random.pick([0, 0, 0, 50, 8]),
     orderOneIn: random.pick([0, 3]),
     orderWithinMs: 400,
+    compareOneIn: 0,
     outages: drawOutages(random),
     ends: Array.from({ length: 1 + random.below(4) }, () => drawEnds(random)).flat(),
   };

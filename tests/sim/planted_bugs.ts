@@ -22,6 +22,7 @@ import { replace } from "./patch.ts";
 import { PLANTED_DRIVE_BUGS } from "./planted_drive_bugs.ts";
 import { PLANTED_RESUME_BUGS } from "./planted_resume_bugs.ts";
 import { PLANTED_STORE_BUGS } from "./planted_store_bugs.ts";
+import { PLANTED_VERIFY_BUGS } from "./planted_verify_bugs.ts";
 import type { SimDrive } from "./sim_drive.ts";
 import { SimQueue, type SimQueueOptions, type SimRequest } from "./sim_queue.ts";
 
@@ -295,4 +296,5 @@ export const PLANTED_BUGS: Readonly<Record<string, () => Bugs>> = {
   ...PLANTED_RESUME_BUGS,
   ...PLANTED_DRIVE_BUGS,
   ...PLANTED_STORE_BUGS,
+  ...PLANTED_VERIFY_BUGS,
 };

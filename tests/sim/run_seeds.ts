@@ -1,25 +1,22 @@
 // Many worlds on several cores: hands shares of the seeds to workers and adds up what they found.
 
+import type { WorldFigures } from "./figures.ts";
+
 /** Seeds `first` to `first + count - 1`. */
 export interface Share {
   readonly first: number;
   readonly count: number;
 }
 
-export interface ShareResult {
-  readonly worlds: number;
-  readonly events: number;
-  readonly checkpoints: number;
-  readonly crashes: number;
-  readonly staged: number;
-  readonly lacking: number;
-  readonly rivals: number;
+type Counts = Omit<WorldFigures, "digest" | "diedAt"> & { readonly worlds: number };
+
+export interface ShareResult extends Counts {
   /** How often the daemon died at each failpoint. */
   readonly diedAt: Readonly<Record<string, number>>;
   readonly failures: readonly { readonly seed: number; readonly failure: string }[];
 }
 
-export const NOTHING: ShareResult = {
+const COUNTS: Counts = {
   worlds: 0,
   events: 0,
   checkpoints: 0,
@@ -27,9 +24,11 @@ export const NOTHING: ShareResult = {
   staged: 0,
   lacking: 0,
   rivals: 0,
-  diedAt: {},
-  failures: [],
+  compared: 0,
+  found: 0,
 };
+
+export const NOTHING: ShareResult = { ...COUNTS, diedAt: {}, failures: [] };
 
 /** Worlds that a worker runs before it reports. */
 const SHARE_WORLDS = 10;
@@ -76,14 +75,11 @@ function answerOf(worker: Worker, share: Share): Promise<ShareResult> {
 }
 
 export function added(a: ShareResult, b: ShareResult): ShareResult {
+  const names = Object.keys(COUNTS) as (keyof Counts)[];
+  const counts = Object.fromEntries(names.map((name) => [name, a[name] + b[name]]));
   return {
-    worlds: a.worlds + b.worlds,
-    events: a.events + b.events,
-    checkpoints: a.checkpoints + b.checkpoints,
-    crashes: a.crashes + b.crashes,
-    staged: a.staged + b.staged,
-    lacking: a.lacking + b.lacking,
-    rivals: a.rivals + b.rivals,
+    ...COUNTS,
+    ...counts,
     diedAt: addedCounts(a.diedAt, b.diedAt),
     failures: [...a.failures, ...b.failures],
   };

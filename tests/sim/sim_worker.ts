@@ -15,15 +15,9 @@ async function runShare({ first, count }: Share): Promise<ShareResult> {
   let sum = NOTHING;
   for (let seed = first; seed < first + count; seed++) {
     const { failure, diedAt, ...figures } = await runWorld(seed, { arena });
-    const { events, checkpoints, crashes, staged, lacking, rivals } = figures;
     sum = added(sum, {
+      ...figures,
       worlds: 1,
-      events,
-      checkpoints,
-      crashes,
-      staged,
-      lacking,
-      rivals,
       diedAt: Object.fromEntries(diedAt.map((name) => [name, 1])),
       failures: failure === null ? [] : [{ seed, failure }],
     });

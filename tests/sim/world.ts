@@ -13,8 +13,9 @@ import { Footprint } from "./footprint.ts";
 import type { WorldFigures } from "./figures.ts";
 import { formatDrive, SIM_UUID } from "./format_drive.ts";
 import { Guest } from "./guest.ts";
+import { Operator } from "./operator.ts";
 import { Oracle } from "./oracle.ts";
-import { type Crash, drawPlan, type End, ORDERS, UNIT_BYTES, type WorldPlan } from "./plan.ts";
+import { type Crash, drawPlan, type End, UNIT_BYTES, type WorldPlan } from "./plan.ts";
 import { Rival } from "./rival.ts";
 import { Process, Scheduler, settle } from "./scheduler.ts";
 import { SimDrive } from "./sim_drive.ts";
@@ -27,6 +28,8 @@ const METADATA_BYTES = 32 * 4096;
 /** No world has more events: it would be one that never ends. */
 const WORLD_EVENTS = 400_000;
 const START_TRIES = 20;
+/** So long an operator waits for a comparison before he goes on. */
+const COMPARE_MS = 20_000;
 
 export interface WorldOptions {
   readonly bugs?: Bugs;
@@ -64,6 +67,7 @@ export class World {
   #isTaken = false;
   #broken: Error | null = null;
   readonly #excuses: Excuses;
+  readonly #operator: Operator;
 
   constructor(seed: number, { bugs = new Bugs(), arena = new Arena(), print }: WorldOptions) {
     this.#random = new Prng(seed);
@@ -99,6 +103,8 @@ export class World {
       onPut: (key, object) => this.#oracle.onPut(key, object),
     });
     this.#excuses = new Excuses(this.#drive, this.#service);
+    const [drive, service, excuses] = [this.#drive, this.#service, this.#excuses];
+    this.#operator = new Operator({ plan, scheduler, random, trace, drive, service, excuses });
     this.#trap = new Trap(scheduler, trace);
     const guest = { scheduler, random, trace, drive: this.#drive, habits: plan.habits };
     this.#guest = new Guest(guest, this.#outside, deviceSizeBytes / SECTOR);
@@ -114,6 +120,8 @@ export class World {
       staged: this.#oracle.stagedRegions,
       lacking: this.#oracle.lackingSectors,
       rivals: this.#rivalDrives.size,
+      compared: this.#operator.compared,
+      found: this.#operator.found,
       diedAt: this.#trap.diedAt,
     };
   }
@@ -179,9 +187,10 @@ export class World {
     const daemon = await this.#start(sound);
     if (daemon === null) return;
     this.#oracle.attached(this.#process);
+    // Before the guest sends anything: it would take its time.
+    if (sound) await this.#operator.findEqual(daemon, this.#process);
     this.#guest.work(daemon.queues);
-    const { orderOneIn } = this.#plan;
-    if (!sound && orderOneIn > 0 && this.#random.oneIn(orderOneIn)) this.#orderAround(daemon);
+    if (!sound && await this.#interfere(daemon) === "crashed") return;
     const workMs = end.kind === "stop" ? end.afterMs : end.stopAfterMs;
     if (await this.#orCrash(this.#sleep(workMs)) === "crashed") return;
     if (end.kind === "rival") await this.#contest(end);
@@ -229,16 +238,16 @@ export class World {
     await rival.stop();
   }
 
-  /** The operator interferes, once or twice. */
-  #orderAround(daemon: SimDaemon): void {
-    let afterMs = 0;
-    for (const order of this.#random.pick(ORDERS)) {
-      afterMs += this.#random.below(this.#plan.orderWithinMs);
-      this.#scheduler.after(afterMs, this.#process, () => {
-        this.#trace.add("order", order);
-        daemon.order(order);
-      });
-    }
+  /** An operator does this and that, and perhaps waits for what he hears. */
+  async #interfere(daemon: SimDaemon): Promise<unknown> {
+    const { orderOneIn, compareOneIn } = this.#plan;
+    const wants = (oneIn: number) => oneIn > 0 && this.#random.oneIn(oneIn);
+    if (wants(orderOneIn)) this.#operator.orderAround(daemon, this.#process);
+    if (!wants(compareOneIn)) return;
+    const compared = this.#operator.compareAround(daemon, this.#process)
+      .catch((error) => this.broke(error));
+    if (!wants(2)) return;
+    return await this.#orCrash(Promise.race([compared, this.#sleep(COMPARE_MS)]));
   }
 
   /** Starts a daemon, however often it takes; null: it crashed meanwhile. */

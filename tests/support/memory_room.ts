@@ -16,6 +16,7 @@ import type {
   ReplicatorRoomOptions,
 } from "../../src/replicator/room_options.ts";
 import type { RoomSystem } from "../../src/replicator/room_system.ts";
+import { runVerify } from "../../src/replicator/verify_run.ts";
 import { ReplicatorBell } from "../../src/shared/bell.ts";
 import { Doorbells } from "../../src/shared/doorbells.ts";
 import { allocateShared, sharedLayout } from "../../src/shared/layout.ts";
@@ -139,5 +140,6 @@ function roomSystem(primary: MemoryPrimary, openStore: () => ObjectStore): RoomS
     bell: (views) => new ReplicatorBell(views),
     doorbells: (views) => new Doorbells(views, [], () => {}),
     setNice: () => {},
+    loadVerify: () => Promise.resolve(runVerify),
   };
 }

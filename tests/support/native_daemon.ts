@@ -19,6 +19,7 @@ import type {
   ReplicatorRoomOptions,
 } from "../../src/replicator/room_options.ts";
 import type { RoomSystem } from "../../src/replicator/room_system.ts";
+import { runVerify } from "../../src/replicator/verify_run.ts";
 import { ReplicatorBell } from "../../src/shared/bell.ts";
 import { Doorbells } from "../../src/shared/doorbells.ts";
 import { History } from "../../src/shared/history.ts";
@@ -227,6 +228,7 @@ export class NativeDaemon {
       bell: (views) => new ReplicatorBell(views),
       doorbells: (views) => this.#doorbells(views),
       setNice: () => {},
+      loadVerify: () => Promise.resolve(runVerify),
     };
   }
 
