@@ -11,7 +11,7 @@
 // 3. No lost wake-up: a tag is parked before it tries to lock its page; who unlocks a page reads the
 //    counts of waiting tags afterwards.
 // 4. A page write that fails twice fails the tags of this queue that wait for that page; other queues
-//    are woken and try for themselves.
+//    are woken and try for themselves. It is a flush as well, of which the guest must hear when it fails.
 //
 // shared/intent_map.ts says why this is right together with the clearing.
 
@@ -21,6 +21,7 @@ import type { MapPlace } from "../format/primary_layout.ts";
 import { PAGE_BYTES } from "../format/sealed_page.ts";
 import { QUEUE_COUNTER as COUNTER, queueCounters } from "../shared/counters.ts";
 import type { Doorbells } from "../shared/doorbells.ts";
+import { noteFailedOwnFlush } from "../shared/failed_flush.ts";
 import { IntentMap } from "../shared/intent_map.ts";
 import type { SharedViews } from "../shared/layout.ts";
 import type { RequestQueue } from "./request_queue.ts";
@@ -47,6 +48,7 @@ export class IntentGate {
   readonly #queue: Pick<RequestQueue, "offsetBytes" | "writePage">;
   readonly #doorbells: Doorbells;
   readonly #counters: Float64Array;
+  readonly #words: Int32Array;
   readonly #map: IntentMap;
   readonly #waiters: Waiters;
   readonly #stage: number;
@@ -71,6 +73,7 @@ export class IntentGate {
     this.#queue = options.queue;
     this.#doorbells = options.doorbells;
     this.#counters = views.counters.subarray(queueCounters(qid));
+    this.#words = views.words;
     this.#map = new IntentMap(views);
     this.#waiters = new Waiters(views, qid, "intentWaiters");
     this.#stage = options.stage;
@@ -113,6 +116,7 @@ export class IntentGate {
   /** The page write of `tag` has completed: afterwards the handler retries every tag that waits. */
   written(tag: number, res: number): void {
     const page = this.#page[tag];
+    if (res < 0) noteFailedOwnFlush(this.#words);
     if (res < 0 && this.#tries[tag] < TRIES) {
       this.#submit(tag, page);
       return;

@@ -21,14 +21,14 @@
 //
 // Hot path: no allocation, no await, no exception, no system call of its own.
 
-import { EOPNOTSUPP } from "../../ffi/errno.ts";
+import { EIO, EOPNOTSUPP } from "../../ffi/errno.ts";
 import { hitNow } from "../base/failpoints.ts";
 import { SECTOR } from "../base/units.ts";
 import type { MapPlace } from "../format/primary_layout.ts";
 import { QUEUE_COUNTER as COUNTER, queueCounters } from "../shared/counters.ts";
 import { ringIfAsleep, ringReplicator } from "../shared/bell.ts";
 import type { Doorbells } from "../shared/doorbells.ts";
-import { noteFailedFlush } from "../shared/failed_flush.ts";
+import { noteFailedFlush, takeUntoldFlush } from "../shared/failed_flush.ts";
 import { type SharedViews, WORD } from "../shared/layout.ts";
 import { RegionGrid } from "../shared/region_grid.ts";
 import {
@@ -153,9 +153,7 @@ export class ReplicaHandler implements RequestHandler {
         this.#acknowledge(tag, res);
         return;
       case STAGE_FLUSH:
-        if (res >= 0) Atomics.add(this.#words, WORD.guestFlushes, 1);
-        else noteFailedFlush(this.#words);
-        this.#acknowledge(tag, res);
+        this.#flushed(tag, res);
         return;
       case STAGE_CHANGE:
         this.#changed(tag, res);
@@ -262,6 +260,13 @@ export class ReplicaHandler implements RequestHandler {
       const keep = (flags & UBLK_IO_F_NOUNMAP) !== 0;
       queue.zeroPrimary(tag, STAGE_CHANGE, bytes, keep);
     }
+  }
+
+  #flushed(tag: number, res: number): void {
+    const words = this.#words;
+    if (res < 0) noteFailedFlush(words);
+    else Atomics.add(words, WORD.guestFlushes, 1);
+    this.#acknowledge(tag, takeUntoldFlush(words) ? -EIO : res);
   }
 
   /** The primary has answered a write or a zeroing: settle what goes to the pool. */

@@ -2,7 +2,7 @@
 // rooms (shared/failed_flush.ts). Callers: room.ts, replica_target.ts.
 
 import type { Disk } from "../primary/disk.ts";
-import { noteFailedFlush } from "../shared/failed_flush.ts";
+import { noteFailedOwnFlush } from "../shared/failed_flush.ts";
 import type { SharedViews } from "../shared/layout.ts";
 
 export function watchedDisk(disk: Disk, { words }: Pick<SharedViews, "words">): Disk {
@@ -15,7 +15,7 @@ export function watchedDisk(disk: Disk, { words }: Pick<SharedViews, "words">): 
       try {
         await disk.flush();
       } catch (error) {
-        noteFailedFlush(words);
+        noteFailedOwnFlush(words);
         throw error;
       }
     },

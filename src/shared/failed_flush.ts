@@ -4,12 +4,25 @@
 // the file open.
 //
 // So for the rest of the run no dirty mark goes (intent_cleaner.ts) and no stop is a clean one
-// (target/intents.ts): the next start copies what the primary really holds.
+// (target/intents.ts): the next start copies what the primary really holds. And the guest has to know: where it
+// was not the guest's own flush that failed, its next one is answered with EIO.
 
 import { WORD } from "./layout.ts";
 
+/** A flush of the guest, which is told so. */
 export function noteFailedFlush(words: Int32Array): void {
   Atomics.store(words, WORD.failedFlush, 1);
+}
+
+/** A flush of ours, which may have lost what the guest wrote. */
+export function noteFailedOwnFlush(words: Int32Array): void {
+  Atomics.store(words, WORD.untoldFlush, 1);
+  noteFailedFlush(words);
+}
+
+/** The guest flushes: whether one of ours has failed that it has not been told of. It is told now. */
+export function takeUntoldFlush(words: Int32Array): boolean {
+  return Atomics.exchange(words, WORD.untoldFlush, 0) === 1;
 }
 
 export function hasFlushFailed(words: Int32Array): boolean {

@@ -19,6 +19,7 @@
 //   words.gateEpoch           replicator
 //   words.staleChunks         queues, by add; replicator, by sub (shared/stale_map.ts)
 //   words.historyEnd          queues, by compare-and-exchange; replicator (shared/history.ts)
+//   words.failedFlush         anybody; words.untoldFlush: anybody, queues by exchange (shared/failed_flush.ts)
 //   queue words               doorbellRung: anybody, by exchange; the others: that queue
 //   counters                  one row per queue and one for the replicator, each written by its room only
 //   lock table                queues, by compare-and-exchange and and
@@ -49,8 +50,9 @@ export const WORD = {
   staleChunks: 10 * CACHE_LINE_WORDS,
   historyEnd: 11 * CACHE_LINE_WORDS,
   failedFlush: 12 * CACHE_LINE_WORDS,
+  untoldFlush: 13 * CACHE_LINE_WORDS,
 } as const;
-const SINGLE_WORDS = 13 * CACHE_LINE_WORDS;
+const SINGLE_WORDS = 14 * CACHE_LINE_WORDS;
 
 /** The stale map has a bit per block, where that takes no more than 16 MiB; its chunks grow up to 64 KiB. */
 const CHUNKS_MAX = 2 ** 27;

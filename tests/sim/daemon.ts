@@ -88,6 +88,7 @@ export class SimDaemon {
   constructor(options: DaemonOptions) {
     this.#options = options;
     this.#opening = options.drive.open();
+    options.drive.defects.untold = false;
   }
 
   /** What the target says of itself. */

@@ -20,6 +20,8 @@ export interface DriveTemper {
   readonly flushFailOneIn: number;
   /** A flush that fails takes with it what it should have kept; else the next one does its work. */
   readonly flushLoses: boolean;
+  /** Of a loss every opening hears once, as of Linux's page cache; else only who asked, as of a drive's cache. */
+  readonly lossIsTold: boolean;
   readonly readFailOneIn: number;
   readonly defects: readonly Defect[];
 }
@@ -28,6 +30,7 @@ export const SOUND_DRIVE: DriveTemper = {
   metadataFailOneIn: 0,
   flushFailOneIn: 0,
   flushLoses: false,
+  lossIsTold: true,
   readFailOneIn: 0,
   defects: [],
 };
@@ -40,6 +43,8 @@ export class Defects {
   faulty = false;
   /** I/Os of whatever kind that were reported as failed. */
   reported = 0;
+  /** The program has heard of a flush of its own that failed, and its guest has not. */
+  untold = false;
   /** Which life of the daemon it is. */
   life = 0;
   readonly #temper: DriveTemper;
@@ -70,6 +75,10 @@ export class Defects {
 
   get flushLoses(): boolean {
     return this.#temper.flushLoses;
+  }
+
+  get lossIsTold(): boolean {
+    return this.#temper.lossIsTold;
   }
 
   readFails(process: Process, startSector: number, sectors: number): boolean {

@@ -190,15 +190,24 @@ export class Guest {
   ): void {
     const { drive, trace } = this.#options;
     const at = ++this.#tick;
+    const { defects } = drive;
+    const isFlush = op === UBLK_IO_OP_FLUSH;
     if (result < 0) {
       trace.add("failed", change?.id ?? 0, result);
-      if (drive.defects.reported === reportedBefore) {
+      const hears = isFlush && defects.untold;
+      if (isFlush) defects.untold = false;
+      if (!hears && defects.reported === reportedBefore) {
         violated(`promise 1: a request failed with ${result}, and the drive did not`);
       }
       return;
     }
     this.answered++;
-    if (op === UBLK_IO_OP_FLUSH) drive.timeline.promiseFlush(issuedAt);
+    if (isFlush && defects.untold) {
+      violated(
+        "promise 2: a FLUSH says that all is safe after a flush that failed and was not told of",
+      );
+    }
+    if (isFlush) drive.timeline.promiseFlush(issuedAt);
     if (change === null) return;
     trace.add("answered", change.id);
     change.answeredAt = at;

@@ -126,6 +126,7 @@ function drawTemper(random: Prng, { deviceBlocks, ends }: WorldPlan): DriveTempe
     metadataFailOneIn: random.pick([0, 0, 30, 150]),
     flushFailOneIn: random.pick([0, 0, 30, 150]),
     flushLoses: random.oneIn(2),
+    lossIsTold: random.oneIn(2),
     readFailOneIn: random.pick([0, 0, 20, 300]),
     defects: random.oneIn(2) ? [] : drawDefects(random, deviceBlocks, ends.length),
   };

@@ -10,6 +10,7 @@ import { Bugs } from "./bugs.ts";
 import { type DriveTemper, SOUND_DRIVE } from "./defects.ts";
 import { replace } from "./patch.ts";
 import { type End, UNIT_BYTES, type WorldPlan } from "./plan.ts";
+import { SimQueue, type SimQueueOptions } from "./sim_queue.ts";
 
 /** A drive that fails often, and power cuts some time after a start. */
 function failing(plan: WorldPlan, temper: Partial<DriveTemper>): WorldPlan {
@@ -27,16 +28,40 @@ function failing(plan: WorldPlan, temper: Partial<DriveTemper>): WorldPlan {
   };
 }
 
+/** The guest is told of what failed: what is planted is the rest. */
+abstract class ToldBug extends Bugs {
+  #words: Int32Array | null = null;
+  /** It failed before there was a memory. */
+  #isOwed = false;
+
+  override memory({ words }: SharedViews): void {
+    this.#words = words;
+    if (this.#isOwed) this.tell();
+  }
+
+  override starts(): void {
+    this.#words = null;
+    this.#isOwed = false;
+  }
+
+  tell(): void {
+    this.#isOwed = this.#words === null;
+    this.#words?.fill(1, WORD.untoldFlush, WORD.untoldFlush + 1);
+  }
+}
+
 /** R4: a page of the dirty map that the drive refused counts as written. */
-class PageWriteBelieved extends Bugs {
+class PageWriteBelieved extends ToldBug {
   override plan(plan: WorldPlan): WorldPlan {
-    return failing(plan, { metadataFailOneIn: 4 });
+    return failing(plan, { metadataFailOneIn: 12 });
   }
 
   override patch(): () => void {
     const { written } = IntentGate.prototype;
+    const tell = () => this.tell();
     return replace(IntentGate.prototype, {
       written(this: IntentGate, tag: number, res: number) {
+        if (res < 0) tell();
         written.call(this, tag, Math.max(0, res));
       },
     });
@@ -44,13 +69,13 @@ class PageWriteBelieved extends Bugs {
 }
 
 /** R5: marks go after a flush of the primary that failed. */
-class FlushBelieved extends Bugs {
+class FlushBelieved extends ToldBug {
   override plan(plan: WorldPlan): WorldPlan {
     return failing(plan, { flushFailOneIn: 2 });
   }
 
   override disk(disk: Disk): Disk {
-    return { ...disk, flush: () => disk.flush().catch(() => undefined) };
+    return { ...disk, flush: () => disk.flush().catch(() => this.tell()) };
   }
 }
 
@@ -78,6 +103,22 @@ class LossForgotten extends Bugs {
   }
 }
 
+/** A flush of ours failed, and the guest's next one says that all is safe. */
+class FailureNotTold extends Bugs {
+  override plan(plan: WorldPlan): WorldPlan {
+    return failing(plan, { flushFailOneIn: 4, flushLoses: true, lossIsTold: false });
+  }
+
+  override queue(options: SimQueueOptions): SimQueue {
+    return new class extends SimQueue {
+      override flushPrimary(tag: number, stage: number): void {
+        options.views.words[WORD.untoldFlush] = 0;
+        super.flushPrimary(tag, stage);
+      }
+    }(options);
+  }
+}
+
 /** R5: the region of a block that nobody could read is taken off the dirty map. */
 class UnreadableForgotten extends Bugs {
   override plan(plan: WorldPlan): WorldPlan {
@@ -99,5 +140,6 @@ export const PLANTED_DRIVE_BUGS: Readonly<Record<string, () => Bugs>> = {
   "refused page write believed": () => new PageWriteBelieved(),
   "failed flush believed": () => new FlushBelieved(),
   "loss of a failed flush forgotten": () => new LossForgotten(),
+  "failure not told to the guest": () => new FailureNotTold(),
   "unreadable block forgotten": () => new UnreadableForgotten(),
 };

@@ -34,6 +34,13 @@ export interface Opening {
   heardLosses: number;
 }
 
+export interface Flush {
+  readonly process: Process;
+  readonly opening: Opening;
+  /** The guest has asked for it, and hears how it ended. */
+  readonly isGuests: boolean;
+}
+
 interface Io {
   readonly process: Process;
   /** What has not yet taken effect; null for reads and flushes. */
@@ -150,38 +157,36 @@ export class SimDrive {
     this.#submit(process, change, () => fails ? -EIO : length, done, doneSectors);
   }
 
-  /** As somebody opens the drive: of each loss that comes every opening hears once, as Linux has it. */
+  /** As somebody opens the drive: of each loss that comes every opening may hear once, as Linux has it. */
   open(): Opening {
     return { heardLosses: this.#losses };
   }
 
-  flush(process: Process, opening: Opening, done: (res: number) => void): void {
+  flush({ process, opening, isGuests }: Flush, done: (res: number) => void): void {
     // Only what had taken effect when the flush was sent is sure to be covered by it.
     const sent = ++this.#effects;
     this.#submit(process, null, () => {
       const fails = this.defects.flushFails();
       if (fails && this.defects.flushLoses) this.#lose();
-      if (fails || opening.heardLosses < this.#losses) {
-        opening.heardLosses = this.#losses;
-        return -EIO;
-      }
+      if (this.#hears(fails, opening)) return -EIO;
       this.#flushed(sent);
       return 0;
-    }, done);
+    }, isGuests ? done : this.#noting(done));
   }
 
-  /** Metadata; `durable`: on stable storage when it completes. */
+  /** Metadata; with `opening` it is flushed, too: on stable storage when it completes. */
   writeMetadata(
-    io: { process: Process; offset: number; source: Uint8Array; durable: boolean },
+    io: { process: Process; offset: number; source: Uint8Array; opening: Opening | null },
     done: (res: number) => void,
   ): void {
-    const { process, offset, source, durable } = io;
+    const { process, offset, source, opening } = io;
     if (offset < this.deviceSizeBytes || offset + source.length > this.sizeBytes) {
       violated(`promise 6: a daemon writes to the device at ${offset}`);
     }
     const startSector = offset / SECTOR;
     const sectors = source.length / SECTOR;
     const fails = this.defects.metadataWriteFails();
+    const syncFails = opening !== null && !fails && this.defects.flushFails();
     this.#submit(
       process,
       {
@@ -196,15 +201,17 @@ export class SimDrive {
           else pending.push({ effect: this.#effects, bytes });
         },
         finish: () => {
-          if (durable) {
-            for (let k = 0; k < sectors; k++) {
-              this.#settleSector(startSector + k, this.#effects + 1);
-            }
+          if (opening === null || syncFails) return;
+          for (let k = 0; k < sectors; k++) {
+            this.#settleSector(startSector + k, this.#effects + 1);
           }
         },
       },
-      () => fails ? -EIO : source.length,
-      done,
+      () => {
+        if (syncFails && this.defects.flushLoses) this.#lose();
+        return fails || opening !== null && this.#hears(syncFails, opening) ? -EIO : source.length;
+      },
+      opening === null ? done : this.#noting(done),
       // It may even be there as a whole, and not be known to be.
       fails ? this.#options.random.below(sectors + 1) : sectors,
     );
@@ -223,9 +230,10 @@ export class SimDrive {
       write: (offset, bytes) =>
         settled("write", (done) => {
           const source = bytes.slice();
-          this.writeMetadata({ process, offset, source, durable: false }, done);
+          this.writeMetadata({ process, offset, source, opening: null }, done);
         }),
-      flush: () => settled("flush", (done) => this.flush(process, opening, done)),
+      flush: () =>
+        settled("flush", (done) => this.flush({ process, opening, isGuests: false }, done)),
     };
   }
 
@@ -336,6 +344,21 @@ export class SimDrive {
     for (let k = 0; k < change.sectors; k++) {
       if (fate === 1 || random.oneIn(2)) change.apply(change.startSector + k);
     }
+  }
+
+  /** Whether a flush fails, itself or because of what another one has lost before. */
+  #hears(fails: boolean, opening: Opening): boolean {
+    const heard = fails || this.defects.lossIsTold && opening.heardLosses < this.#losses;
+    if (heard) opening.heardLosses = this.#losses;
+    return heard;
+  }
+
+  /** The program hears of a flush that its guest did not ask for. */
+  #noting(done: (res: number) => void): (res: number) => void {
+    return (res) => {
+      if (res < 0) this.defects.untold = true;
+      done(res);
+    };
   }
 
   #lose(): void {

@@ -92,16 +92,16 @@ export class SimQueue extends TagTable<SimRequest> implements RequestQueue {
   }
 
   writePage(tag: number, stage: number, page: number): void {
-    const { drive, process, views } = this.#options;
+    const { drive, process, views, opening } = this.#options;
     const { buffer, byteOffset } = views.intent.staging;
     const source = new Uint8Array(buffer, byteOffset + page * PAGE_BYTES, PAGE_BYTES);
     const offset = this.offsetBytes[tag];
-    drive.writeMetadata({ process, offset, source, durable: true }, this.#completion(tag, stage));
+    drive.writeMetadata({ process, offset, source, opening }, this.#completion(tag, stage));
   }
 
   flushPrimary(tag: number, stage: number): void {
     const { drive, process, opening } = this.#options;
-    drive.flush(process, opening, this.#completion(tag, stage));
+    drive.flush({ process, opening, isGuests: true }, this.#completion(tag, stage));
   }
 
   zeroPrimary(tag: number, stage: number): void {

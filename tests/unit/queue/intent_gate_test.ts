@@ -5,6 +5,7 @@ import { REGIONS_PER_PAGE } from "../../../src/format/region_map.ts";
 import { PAGE_BYTES } from "../../../src/format/sealed_page.ts";
 import { IntentGate } from "../../../src/queue/intent_gate.ts";
 import { Doorbells } from "../../../src/shared/doorbells.ts";
+import { hasFlushFailed, takeUntoldFlush } from "../../../src/shared/failed_flush.ts";
 import { INTENT_PAGE_WORDS, WORD } from "../../../src/shared/layout.ts";
 
 const EIO = 5;
@@ -67,13 +68,17 @@ Deno.test("a change over two pages waits for both", () => {
 });
 
 Deno.test("a page write is repeated once, in its place; then who waits for the page fails", () => {
-  const { gates: [gate, other], map, seen } = twoGates();
+  const { gates: [gate, other], map, seen, views: { words } } = twoGates();
   gate.pass(0, 1, 1);
   gate.pass(1, 2, 2);
   gate.pass(2, REGIONS_PER_PAGE, REGIONS_PER_PAGE);
   other.pass(0, 3, 3);
   seen();
+  assertEquals([hasFlushFailed(words), takeUntoldFlush(words)], [false, false]);
   gate.written(0, -EIO);
+  // It was a flush as well: what it lost, the repetition does not bring back.
+  assertEquals([hasFlushFailed(words), takeUntoldFlush(words)], [true, true]);
+  assertEquals(takeUntoldFlush(words), false, "the guest is told once");
   assertEquals(seen(), [["q0 tag 0 page 0 at 2"], []]);
   gate.written(0, -EIO);
   assertEquals(retried(gate), [`0: ${-EIO}`, `1: ${-EIO}`]);
