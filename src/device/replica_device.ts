@@ -94,7 +94,7 @@ class ReplicaDevice implements RunningDevice {
   }
 
   async setMode(wanted: WantedMode): Promise<ModeReport> {
-    if (this.#stopping) throw isStopping("set the mode");
+    if (this.#isStopping) throw isStopping("set the mode");
     const { replicator, mode, lastError } = this.#target.state;
     if (replicator === "detached" || replicator === "failed" || mode === "detached") {
       throw replicationHasEnded("set the mode", lastError?.message ?? null);
@@ -105,7 +105,7 @@ class ReplicaDevice implements RunningDevice {
   }
 
   async verify({ repair, onProgress, signal }: VerifyOrder): Promise<VerifyReport> {
-    if (this.#stopping) throw isStopping("compare");
+    if (this.#isStopping) throw isStopping("compare");
     const mine: RunningVerify = { sinceMs: systemClock.wallMs(), progress: null };
     let newest: DeviceProgress = { stage: "comparing" };
     const request = {
@@ -177,8 +177,13 @@ class ReplicaDevice implements RunningDevice {
     return { takenMs: systemClock.wallMs(), counters };
   }
 
+  /** Also when nobody asked for it: the kernel ended the device, or a queue broke. */
+  get #isStopping(): boolean {
+    return this.#stopping || this.#target.isStopping;
+  }
+
   #mode(): string {
-    if (this.#stopping) return "stopping";
+    if (this.#isStopping) return "stopping";
     const { replicator, mode } = this.#target.state;
     if (replicator === "detached" || replicator === "failed") return "detached";
     // The replicator hears of a full pool only when the commit under way has ended.

@@ -13,12 +13,16 @@ export class Comparison {
   readonly #load: LoadVerify;
   #underWay: { readonly abort: AbortController; readonly ended: Promise<unknown> } | null = null;
 
+  /** Why there is no comparison any more; null: there may be one. */
+  #over: ReplicaError | null = null;
+
   constructor(load: LoadVerify) {
     this.#load = load;
   }
 
   /** Compares; rejects with the reason that stop() was given. */
   async run(options: Omit<VerifyRunOptions, "signal">): Promise<VerifyReport> {
+    if (this.#over !== null) throw this.#over;
     invariant(this.#underWay === null, "the main room asks for one comparison at a time");
     const abort = new AbortController();
     const { signal } = abort;
@@ -37,6 +41,12 @@ export class Comparison {
   /** The comparison under way rejects with `reason`, or with `closed`. */
   stop(reason?: ReplicaError): void {
     this.#underWay?.abort.abort(reason);
+  }
+
+  /** The device stops: the same, and no other one begins. */
+  end(): void {
+    this.#over = new ReplicaError("unavailable", "Cannot compare: the device stops");
+    this.stop(this.#over);
   }
 
   /** Resolves when none is under way. */

@@ -20,7 +20,7 @@
 //
 // shared/intent_map.ts says why racing writers are safe. Callers: the replicator's room.
 
-import { countBits } from "../base/bits.ts";
+import { bitRun, countBits } from "../base/bits.ts";
 import type { Clock } from "../base/clock.ts";
 import { ReplicaError } from "../base/errors.ts";
 import { hit } from "../base/failpoints.ts";
@@ -71,6 +71,8 @@ export interface Coverage {
    * moves forwards. While nothing is staged all of that is published.
    */
   readonly committedPosition: number;
+  /** The primary's flush log has the newest published checkpoint. */
+  readonly isRecorded: boolean;
   /** The copy of the whole device that is under way; 0: none is. */
   readonly wholeCopy: number;
   /** Null: nothing is staged. */
@@ -200,24 +202,28 @@ export class IntentCleaner {
     /** Gives the block from which on others may need to stay: the next region may begin inside it. */
     const leave = (startBlock: number, blockCount: number): number => {
       const last = regions.lastRegion(startBlock + blockCount - 1);
-      for (let region = regions.firstRegion(startBlock); region <= last; region++) {
-        this.#gathered[region >>> 5] &= ~(1 << (region & 31));
+      for (let region = regions.firstRegion(startBlock); region <= last;) {
+        const until = Math.min(last + 1, (region | 31) + 1);
+        this.#gathered[region >>> 5] &= ~bitRun(region & 31, until - region);
+        region = until;
       }
       return regions.firstBlock(last + 1);
     };
     for (const { first, count } of this.#options.unsettled()) leave(first, count);
     // The map of a large device takes long to be looked through for nothing.
     for (let chunk = isResyncing ? stale.next(0) : -1; chunk >= 0;) {
-      const nextBlock = leave(stale.firstBlock(chunk), stale.blocksOf(chunk, 1));
-      chunk = stale.next(Math.max(chunk + 1, Math.floor(nextBlock / stale.chunkBlocks)));
+      const count = stale.runLength(chunk, stale.chunkCount);
+      const nextBlock = leave(stale.firstBlock(chunk), stale.blocksOf(chunk, count));
+      chunk = stale.next(Math.max(chunk + count, Math.floor(nextBlock / stale.chunkBlocks)));
     }
   }
 
   async #cover(
     phase: Extract<Phase, { name: "covering" }>,
-    { committedPosition, wholeCopy, chain }: Coverage,
+    { committedPosition, isRecorded, wholeCopy, chain }: Coverage,
   ): Promise<void> {
-    if (!phase.mark.isPassedBy(committedPosition)) return;
+    // Without its record the next start knows what is published by the marks only.
+    if (!isRecorded || !phase.mark.isPassedBy(committedPosition)) return;
     if (chain !== null && this.#options.staged === null) return;
     if (chain !== null && wholeCopy !== phase.wholeCopy) {
       this.#phase = { name: "resting" };

@@ -157,6 +157,7 @@ export class ReplicatorRoom {
     if (!replicator) throw new ReplicaError("closed", "Cannot replicate: the room is not open");
     const cleaning = new AbortController();
     const cleaned = this.#cleaner?.run(() => this.#coverage(replicator), cleaning.signal);
+    cleaned?.catch(() => replicator.abandon()); // a bug: the room ends in order, and rejects with it
     try {
       await replicator.run();
     } finally {
@@ -209,21 +210,21 @@ export class ReplicatorRoom {
     });
   }
 
-  /** The comparison under way rejects with `reason`, or with `closed`. */
-  stopVerify(reason?: ReplicaError): void {
-    this.#comparison.stop(reason);
+  /** The comparison under way rejects with `closed`. */
+  stopVerify(): void {
+    this.#comparison.stop();
   }
 
   /** No queue captures any more: drain the pool, then end run(). */
   stop(): void {
-    this.stopVerify(stopsError());
+    this.#comparison.end();
     // What it marks for repair is still copied, so it must not come after the last checkpoint.
     void this.#comparison.ended.then(() => this.#replicator?.stop());
   }
 
   /** Give up at once, whatever the replica does. */
   abandon(): void {
-    this.stopVerify(stopsError());
+    this.#comparison.end();
     this.#abort.abort();
     this.#replicator?.abandon();
   }
@@ -239,7 +240,7 @@ export class ReplicatorRoom {
   }
 
   async close(): Promise<void> {
-    this.stopVerify(stopsError());
+    this.#comparison.end();
     await this.#comparison.ended;
     this.#areas.forEach((area) => area.release());
     this.#writer?.close();
@@ -294,9 +295,10 @@ export class ReplicatorRoom {
 
   #coverage({ committedPosition }: Replicator): Coverage {
     const [baseCno, segmentId] = [this.#writer?.lastCno ?? 0, this.#writer?.stagedId ?? 0];
+    const isRecorded = baseCno === this.#counters[COUNTER.lastCno];
     const wholeCopy = this.#wholeCopies.current;
     const chain = segmentId === 0 ? null : { baseCno, segmentId, wholeCopy };
-    return { committedPosition, wholeCopy, chain, isDamaged: this.#isDamaged };
+    return { committedPosition, isRecorded, wholeCopy, chain, isDamaged: this.#isDamaged };
   }
 
   #makeCleaner(primary: RoomPrimary, place: MapPlace): IntentCleaner {
@@ -393,8 +395,4 @@ export class ReplicatorRoom {
     this.#areas.push(area);
     return area.bytes;
   }
-}
-
-function stopsError(): ReplicaError {
-  return new ReplicaError("unavailable", "Cannot finish the comparison: the device stops");
 }

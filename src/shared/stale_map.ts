@@ -100,11 +100,17 @@ export class StaleMap {
 
   /** Stale chunks in a row from `chunk` on, at most `limit`. */
   runLength(chunk: number, limit: number): number {
-    let length = 0;
-    while (length < limit && chunk + length < this.chunkCount && this.#isStale(chunk + length)) {
-      length++;
+    const end = Math.min(this.chunkCount, chunk + limit);
+    let at = chunk;
+    while (at < end) {
+      const skipped = at % BITS;
+      // Plain, as in next(): only this thread clears bits.
+      const fresh = ~(this.#bits[Math.floor(at / BITS)] >>> skipped);
+      const run = fresh === 0 ? BITS : lowestBit(fresh);
+      at += run;
+      if (skipped + run < BITS) break;
     }
-    return length;
+    return Math.min(at, end) - chunk;
   }
 
   /** The blocks of chunks `chunk` to `chunk + count - 1`: the first, and how many. */
@@ -126,10 +132,6 @@ export class StaleMap {
   /** The copies of `count` chunks that take() got stand in the ring. */
   settle(count: number): void {
     Atomics.sub(this.#words, WORD.staleChunks, count);
-  }
-
-  #isStale(chunk: number): boolean {
-    return (this.#load(Math.floor(chunk / BITS)) >>> (chunk % BITS) & 1) === 1;
   }
 
   #load(word: number): number {

@@ -18,6 +18,7 @@ import { REPLICATOR_COUNTER, replicatorCounters } from "../shared/counters.ts";
 import { hasFlushFailed } from "../shared/failed_flush.ts";
 import { IntentMap } from "../shared/intent_map.ts";
 import type { SharedViews } from "../shared/layout.ts";
+import { StaleMap } from "../shared/stale_map.ts";
 
 export interface TargetIntentsOptions {
   readonly views: SharedViews;
@@ -76,6 +77,9 @@ export class TargetIntents {
     const map = new IntentMap(views);
     if (map.inFlight(0) + map.inFlight(1) > 0) {
       throw notCopied("a queue that broke left writes unfinished");
+    }
+    if (new StaleMap(views).count() > 0) {
+      throw notCopied("some of its blocks were to be copied, and nobody is left to do it");
     }
     if (hasFlushFailed(views.words)) {
       throw notCopied("a flush of it failed, and it may not hold what the replica has");

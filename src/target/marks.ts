@@ -22,6 +22,7 @@ export class TargetMarks {
   readonly #started = Promise.withResolvers<PrimaryMetadata>();
   #hasStarted = false;
   #isClosed = false;
+  #isCopyOrdered = false;
   #last: Promise<unknown> = this.#started.promise;
 
   constructor(clock: Clock, log: Log) {
@@ -40,6 +41,7 @@ export class TargetMarks {
   }
 
   modeChanged(before: Mode, mode: Mode): void {
+    if (this.#isCopyOrdered) return;
     if (mode === "forward-full") this.diverged();
     if (mode === "logging" && isResyncing(before)) this.#later("active");
   }
@@ -50,15 +52,22 @@ export class TargetMarks {
   }
 
   /**
-   * Before a copy of the whole device begins: durable when it resolves, rejects where it can't be. What such a
-   * copy publishes no dirty map names, and a crash right after would look like a primary that was put back.
+   * Carries out an `order` to copy the whole device. `diverged` is durable before it is given, and stays whatever
+   * another resync comes to meanwhile: what such a copy publishes no dirty map names, and a crash right
+   * after would look like a primary that was put back. Rejects, without the order, where it can't be stored.
    */
-  async requireDiverged(): Promise<void> {
+  async orderCopy(order: () => Promise<Mode>): Promise<Mode> {
     const stored = this.#last.then(async () =>
       this.#store(await this.#started.promise, "diverged")
     );
     this.#last = stored.catch(() => undefined);
-    await stored;
+    this.#isCopyOrdered = true;
+    try {
+      await stored;
+      return await order();
+    } finally {
+      this.#isCopyOrdered = false;
+    }
   }
 
   /** Resolves when all that was to be said is durable, or was refused. */

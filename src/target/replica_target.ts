@@ -33,6 +33,7 @@ import {
   sharedViews,
 } from "../shared/layout.ts";
 import { Pool } from "../shared/pool.ts";
+import { type ReplicaTargetState, STARTING, stateAfter } from "./state.ts";
 import {
   realTargetSystem,
   type ReplicatorControl,
@@ -43,18 +44,6 @@ import { STALL_MS, untilStalled } from "./stall.ts";
 import type { QueueBuffers, Target, TargetStart } from "./target.ts";
 import type { ReplicatorEnd } from "../workers/replicator_handle.ts";
 import type { VerifyRequest } from "../workers/verify_call.ts";
-
-/** What the target knows beyond the shared counters; for `status`. */
-export interface ReplicaTargetState {
-  readonly replicator: "starting" | ReplicatorNews["state"] | "failed";
-  readonly mode: Mode;
-  readonly lastError: {
-    readonly atMs: number;
-    readonly message: string;
-    readonly hint?: string;
-  } | null;
-  readonly warnings: readonly string[];
-}
 
 /** What opening a target takes besides its configuration. */
 export interface TargetOpening {
@@ -88,12 +77,7 @@ export class ReplicaTarget implements Target {
   readonly #log = roomLog("main");
   #running: Running | null = null;
   readonly #marks: TargetMarks;
-  #state: ReplicaTargetState = {
-    replicator: "starting",
-    mode: "logging",
-    lastError: null,
-    warnings: [],
-  };
+  #state = STARTING;
   #stallWatch: AbortController | null = null;
 
   private constructor(
@@ -252,8 +236,8 @@ export class ReplicaTarget implements Target {
   /** Passes an order on; resolves when it is carried out and what it makes of the primary is durable. */
   async order(order: ModeOrder): Promise<Mode> {
     const { handle } = this.#needRunning();
-    if (order === "resync-all") await this.#marks.requireDiverged();
-    const mode = await handle.order(order);
+    const give = () => handle.order(order);
+    const mode = order === "resync-all" ? await this.#marks.orderCopy(give) : await give();
     await this.#marks.settled();
     return mode;
   }
@@ -261,6 +245,10 @@ export class ReplicaTarget implements Target {
   /** Compares primary and replica. */
   async verify(request: VerifyRequest): Promise<VerifyReport> {
     return await this.#needRunning().handle.verify(request);
+  }
+
+  get isStopping(): boolean {
+    return this.#stallWatch !== null;
   }
 
   /** From here on a replica that is away does not hold requests back for ever. */
@@ -340,12 +328,10 @@ export class ReplicaTarget implements Target {
     );
   }
 
-  #onNews({ state, mode, error }: ReplicatorNews): void {
+  #onNews(news: ReplicatorNews): void {
+    const { state, mode, error } = news;
     const before = this.#state;
-    const lastError = error
-      ? { atMs: this.#wallMs(), message: error.message, hint: error.hint }
-      : before.lastError;
-    this.#state = { ...before, replicator: state, mode, lastError };
+    this.#state = stateAfter(before, news, this.#wallMs());
     if (mode !== before.mode) this.#onMode(before.mode, mode);
     if (state === before.replicator) return;
     if (state === "retrying") this.#log.warn("Replica does not answer", { error: error?.message });

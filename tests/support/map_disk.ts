@@ -32,6 +32,8 @@ export interface MapDiskOptions {
 export class MapDisk {
   /** One write in so many fails, leaving anything behind; 0: none. */
   failOneIn = 0;
+  /** The same of writes that are to be stable at once. */
+  durableFailOneIn = 0;
   writes = 0;
   /** Called when a flush begins; what it gives is called when that has succeeded. */
   landed: () => () => void = () => () => {};
@@ -53,7 +55,7 @@ export class MapDisk {
     const { spot, value } = this.#begin(offsetBytes, this.#options.staged(page));
     return () => {
       spot.pending = null;
-      if (this.#fails()) {
+      if (this.#fails(this.durableFailOneIn)) {
         this.#leave(spot, value);
         return -EIO;
       }
@@ -67,7 +69,7 @@ export class MapDisk {
   write(offsetBytes: number, bytes: Uint8Array): Promise<void> {
     const { spot, value } = this.#begin(offsetBytes, bytes);
     return this.#later(() => {
-      if (!this.#fails()) {
+      if (!this.#fails(this.failOneIn)) {
         this.#unflushed.push(spot);
         return;
       }
@@ -145,8 +147,8 @@ export class MapDisk {
     return { spot, value: verdict.value };
   }
 
-  #fails(): boolean {
-    return this.failOneIn > 0 && this.#options.random.oneIn(this.failOneIn);
+  #fails(oneIn: number): boolean {
+    return oneIn > 0 && this.#options.random.oneIn(oneIn);
   }
 
   /** What a failed write leaves. */

@@ -49,7 +49,13 @@ function newWorld() {
       for (let n = 0; n < writes; n++) waited += write() ? 1 : 0;
       clock.advance(STEP_MS);
       const committedPosition = pool.tail();
-      await cleaner.step({ committedPosition, wholeCopy: 0, chain: null, isDamaged: false });
+      await cleaner.step({
+        committedPosition,
+        wholeCopy: 0,
+        chain: null,
+        isDamaged: false,
+        isRecorded: true,
+      });
     }
     return waited / (steps * writes);
   }

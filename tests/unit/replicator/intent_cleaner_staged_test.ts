@@ -51,6 +51,7 @@ async function resyncing() {
     wholeCopy: 0,
     chain: { baseCno: 7, segmentId: 9, wholeCopy: 0 } as Coverage["chain"],
     isDamaged: false,
+    isRecorded: true,
   };
   /** Everything in the ring is in segment `segmentId`, or published. */
   function committed(segmentId: number): void {

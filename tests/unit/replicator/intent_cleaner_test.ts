@@ -39,11 +39,17 @@ function newCleaner() {
     generationMs: GENERATION_MS,
   });
   /** Lets `count` steps pass, each a generation later. */
-  async function steps(count: number): Promise<string[]> {
+  async function steps(count: number, { isRecorded = true } = {}): Promise<string[]> {
     for (let n = 0; n < count; n++) {
       clock.advance(GENERATION_MS);
       const committedPosition = pool.tail();
-      await cleaner.step({ committedPosition, wholeCopy: 0, chain: null, isDamaged: false });
+      await cleaner.step({
+        committedPosition,
+        wholeCopy: 0,
+        chain: null,
+        isDamaged: false,
+        isRecorded,
+      });
     }
     return calls.splice(0);
   }
@@ -61,6 +67,7 @@ Deno.test("IntentCleaner clears what a published checkpoint covers, after a flus
   pool.release(1);
   assertEquals([await steps(4), map.dirtyCount()], [[], 2], "not all is published");
   pool.release(2);
+  assertEquals([await steps(4, { isRecorded: false }), map.dirtyCount()], [[], 2], "not recorded");
   assertEquals(await steps(2), ["flush", "write 0", "write 1", "flush"]);
   assertEquals([map.dirtyCount(), await steps(4)], [0, []]);
 });

@@ -38,16 +38,38 @@ Deno.test("TargetMarks that never started is closed at once", async () => {
   assertEquals(stored, []);
 });
 
-Deno.test("TargetMarks.requireDiverged() is durable when it resolves, in its turn, and rejects where it can't be", async () => {
+Deno.test("TargetMarks.orderCopy() orders when the mark is durable, in its turn, and not where it can't be", async () => {
   const { marks, metadata, stored } = newMarks();
   await marks.start(metadata, "logging");
   marks.modeChanged("forward-part", "logging");
-  await marks.requireDiverged();
-  assertEquals(stored, ["active", "active", "diverged"]);
+  const seen: string[][] = [];
+  const order = () => {
+    seen.push([...stored]);
+    return Promise.resolve("forward-full" as const);
+  };
+  assertEquals(await marks.orderCopy(order), "forward-full");
+  assertEquals(seen, [["active", "active", "diverged"]]);
   const store = metadata.storeSuperblock;
   metadata.storeSuperblock = () => Promise.reject(new ReplicaError("kernel", "Cannot write"));
-  await assertRejects(() => marks.requireDiverged(), ReplicaError, "Cannot write");
+  await assertRejects(() => marks.orderCopy(order), ReplicaError, "Cannot write");
+  assertEquals(seen.length, 1, "nothing was ordered");
   metadata.storeSuperblock = store;
-  await marks.requireDiverged();
-  assertEquals(stored.length, 4, "it is tried again");
+  await marks.orderCopy(order);
+  assertEquals([seen.length, stored.length], [2, 4], "it is tried again");
+});
+
+Deno.test("A resync that ends while a copy of the whole device is ordered takes no mark from it", async () => {
+  const { marks, metadata, stored } = newMarks();
+  await marks.start(metadata, "forward-part");
+  const ordered = marks.orderCopy(() => {
+    marks.modeChanged("logging", "forward-full");
+    return Promise.resolve("forward-full");
+  });
+  marks.modeChanged("forward-part", "logging");
+  await ordered;
+  await marks.settled();
+  assertEquals(stored, ["active", "diverged"]);
+  marks.modeChanged("forward-full", "logging");
+  await marks.settled();
+  assertEquals(stored.at(-1), "active");
 });

@@ -9,6 +9,7 @@ import { PrimaryMetadata } from "../../../src/primary/metadata.ts";
 import { REPLICATOR_COUNTER, replicatorCounters } from "../../../src/shared/counters.ts";
 import { noteFailedFlush } from "../../../src/shared/failed_flush.ts";
 import { IntentMap } from "../../../src/shared/intent_map.ts";
+import { StaleMap } from "../../../src/shared/stale_map.ts";
 import { systemClock } from "../../../src/base/clock.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { KiB, MiB } from "../../../src/base/units.ts";
@@ -210,7 +211,7 @@ Deno.test("a device that never served does not wait for the copy that it began",
   assertEquals(await started.primaryState(), "clean", "with everything on the replica it is");
 });
 
-Deno.test("a stop is not clean while blocks can't be read, a queue left writes, or a flush failed", async () => {
+Deno.test("a stop is not clean while blocks are stale or can't be read, a queue left writes, or a flush failed", async () => {
   await using started = new Started();
   await started.start();
   await started.logging();
@@ -223,6 +224,11 @@ Deno.test("a stop is not clean while blocks can't be read, a queue left writes, 
   const drain = () => started.target.drain({ served: true });
   await assertRejects(drain, ReplicaError, "a queue that broke left writes unfinished");
   map.leave(0, parity);
+  const stale = new StaleMap(views);
+  stale.mark(0, 1);
+  await assertRejects(drain, ReplicaError, "some of its blocks were to be copied");
+  stale.take(0, 1);
+  stale.settle(1);
   await assertRejects(drain, ReplicaError, "3 of its blocks could not be read");
   views.counters[column] = 0;
   noteFailedFlush(views.words);
