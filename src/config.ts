@@ -5,9 +5,9 @@
 
 import { usageError } from "./base/errors.ts";
 import { checkRange } from "./base/range.ts";
-import { formatSize, GiB, isPowerOfTwo, KiB, MiB, SECTOR, TiB } from "./base/units.ts";
+import { formatSize, GiB, isPowerOfTwo, KiB, MiB, SECTOR } from "./base/units.ts";
 import { parseUuid } from "./base/uuid.ts";
-import { checkRegionBytes } from "./format/primary_layout.ts";
+import { checkRegionBytes, DEVICE_BYTES_MAX } from "./format/primary_layout.ts";
 import { resolveS3Settings, type S3Config } from "./replica/s3_settings.ts";
 import { lastComponent, parseReplicaUri, type ReplicaLocation } from "./replica/replica_uri.ts";
 
@@ -24,7 +24,7 @@ export const LIMITS = {
   bufferBytesMax: 1 * MiB,
   blockBytesMax: 4 * KiB,
   deviceBytesMin: 1 * MiB,
-  deviceBytesMax: 64 * TiB,
+  deviceBytesMax: DEVICE_BYTES_MAX,
   poolBytesMin: 1 * MiB,
   /** Pool and request buffers together: one shared memory, of which V8 allows 16 GiB. */
   memoryBytesMax: 15 * GiB,

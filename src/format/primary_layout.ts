@@ -12,7 +12,7 @@
 // Pure. Callers: format, metadata, inspect, configuration checks.
 
 import { type ReplicaError, usageError } from "../base/errors.ts";
-import { alignDown, formatSize, isPowerOfTwo, SECTOR } from "../base/units.ts";
+import { alignDown, formatSize, isPowerOfTwo, SECTOR, TiB } from "../base/units.ts";
 import { FLUSH_LOG_BYTES } from "./flush_log.ts";
 import { REGION_MAP_COPIES, type RegionMapName, regionMapPages } from "./region_map.ts";
 import { PAGE_BYTES } from "./sealed_page.ts";
@@ -20,6 +20,8 @@ import { SUPERBLOCK_COPIES } from "./superblock.ts";
 
 /** Most regions of a device: keeps each map within 16 MiB of memory. 64 TiB allow 512 KiB regions. */
 export const REGIONS_MAX = 2 ** 27;
+/** The largest device: the stale map's counts and regions' numbers are sized for it. */
+export const DEVICE_BYTES_MAX = 64 * TiB;
 /** Largest logical block that the 4 KiB pages of the metadata can be written with. */
 export const LOGICAL_BLOCK_BYTES_MAX = PAGE_BYTES;
 
@@ -129,6 +131,7 @@ export function primaryLayout(options: LayoutOptions): PrimaryLayout {
   if (superblocks === null || room === 0) throw tooSmall(options);
   const deviceSizeBytes = options.deviceSizeBytes ?? room;
   checkDeviceSize(deviceSizeBytes, dataBlockBytes, room);
+  if (deviceSizeBytes > DEVICE_BYTES_MAX) throw tooLarge(deviceSizeBytes);
   return {
     primarySizeBytes,
     deviceSizeBytes,
@@ -154,6 +157,13 @@ export function primaryLayout(options: LayoutOptions): PrimaryLayout {
       { name: "superblock 1", offsetBytes: superblocks[1], lengthBytes: PAGE_BYTES },
     ],
   };
+}
+
+function tooLarge(deviceSizeBytes: number): ReplicaError {
+  const most = formatSize(DEVICE_BYTES_MAX);
+  return usageError(`Cannot use a device of ${formatSize(deviceSizeBytes)}: at most ${most}`, {
+    hint: `With --device-size ${most} the rest of the primary stays unused.`,
+  });
 }
 
 function checkBlocks({ regionBytes, dataBlockBytes }: LayoutOptions): void {

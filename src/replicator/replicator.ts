@@ -134,15 +134,19 @@ export class Replicator {
   /** Runs until stop() and everything is on the replica, or abandon(). Rejects only on a bug. */
   async run(): Promise<void> {
     if (isResyncing(this.#mode)) this.#resyncBegins();
-    while (!this.#abandon.signal.aborted) {
-      this.#observe();
-      this.#heedClaim();
-      if (this.#mayEnd()) await this.#resync.readAsideOnceMore();
-      if (this.#mayEnd()) break;
-      this.#resync.readAsideAgain();
-      await this.#step();
+    try {
+      while (!this.#abandon.signal.aborted) {
+        this.#observe();
+        this.#heedClaim();
+        if (this.#mayEnd()) await this.#resync.readAsideOnceMore();
+        if (this.#mayEnd()) break;
+        this.#resync.readAsideAgain();
+        await this.#step();
+      }
+    } finally {
+      // After a bug, too, the guest's writes go on: no copy holds a lock, or reads into memory that goes.
+      await Promise.all([this.#claim?.stop(), this.#resync.stop()]);
     }
-    await Promise.all([this.#claim?.stop(), this.#resync.stop()]);
     if (!this.#abandon.signal.aborted && isLive(this.#mode)) this.#enter("stopped");
   }
 
@@ -182,8 +186,7 @@ export class Replicator {
   resume(): void {
     if (this.#mode !== "paused") return;
     captureWrites(this.#options.views, true);
-    this.#change("resume");
-    this.#resyncBegins();
+    this.#resyncBegins("resume");
   }
 
   /** Copies the whole device. */
@@ -193,8 +196,7 @@ export class Replicator {
     this.#stale.mark(0, layout.deviceBlocks);
     this.#history.endAtHead();
     captureWrites(this.#options.views, true);
-    this.#change("resync-all");
-    this.#resyncBegins();
+    this.#resyncBegins("resync-all");
   }
 
   // ---- one step ----
@@ -209,12 +211,12 @@ export class Replicator {
     if (end < 0) {
       await this.#log(-1);
     } else if (this.#end.isAhead(end, this.#collector.position)) {
-      if (this.#mode === "logging") this.#overflow();
+      if (this.#mode === "logging") this.#resyncBegins("overflow");
       await this.#log(end);
     } else if (this.#mode === "paused") {
       await this.#wait(IDLE_MS, false);
     } else {
-      if (this.#mode === "logging") this.#overflow();
+      if (this.#mode === "logging") this.#resyncBegins("overflow");
       await this.#copy();
     }
   }
@@ -348,12 +350,9 @@ export class Replicator {
 
   // ---- modes ----
 
-  #overflow(): void {
-    this.#change("overflow");
-    this.#resyncBegins();
-  }
-
-  #resyncBegins(): void {
+  /** In the present mode, or in the one that `event` leads to. */
+  #resyncBegins(event?: ModeEvent): void {
+    if (event !== undefined) this.#change(event);
     const counters = this.#counters;
     counters[COUNTER.resyncSinceMs] = this.#options.clock.wallMs();
     counters[COUNTER.resyncFromBytes] = counters[COUNTER.resyncedBytes];

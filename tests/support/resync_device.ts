@@ -36,7 +36,7 @@ class MemoryReplica {
   readonly image = new Uint8Array(BLOCKS);
   readonly published: Uint8Array[] = [];
   stagedCommits = 0;
-  failure: ReplicaError | null = null;
+  failure: Error | null = null;
   gate: Promise<void> = Promise.resolve();
 
   async commit(batch: CheckpointBatch, publish: boolean): Promise<CommitReceipt> {
@@ -72,6 +72,8 @@ interface Drive {
   readonly told: string[];
   /** Why its dirty map can't be written. */
   mapFailure: ReplicaError | null;
+  /** How long a read takes. */
+  readMs: number;
 }
 
 function makeReplicator(
@@ -114,13 +116,13 @@ export function newResyncDevice(mode: "logging" | "forward-part" = "logging", lo
   const views = sharedViews(allocateShared(layout), layout);
   const primary = new Uint8Array(BLOCKS);
   const replica = new MemoryReplica();
-  const drive: Drive = { unreadable: new Set(), told: [], mapFailure: null };
+  const drive: Drive = { unreadable: new Set(), told: [], mapFailure: null, readMs: 1 };
   const stale = new StaleMap(views);
   const capture = new Capture(views, 0, false);
   const lock = new IntervalLock(views);
   const history = new History(views);
   async function readInto(offsetBytes: number, into: Uint8Array): Promise<void> {
-    await systemClock.sleep(1);
+    await systemClock.sleep(drive.readMs);
     for (let k = 0; k < into.length / UNIT; k++) {
       const block = offsetBytes / UNIT + k;
       if (drive.unreadable.has(block)) {

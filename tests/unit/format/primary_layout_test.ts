@@ -116,6 +116,7 @@ Deno.test("primaryLayout() refuses what can't be laid out and says which option"
     ["--region-size 4KiB", { ...OPTIONS, primarySizeBytes: 64 * TiB, regionBytes: 4 * KiB }],
     ["--data-block-size", { ...OPTIONS, primarySizeBytes: GiB, dataBlockBytes: 512 }],
     ["--data-block-size", { ...OPTIONS, primarySizeBytes: GiB, dataBlockBytes: 12288 }],
+    ["device of 128.5TiB: at most 64TiB", { ...OPTIONS, primarySizeBytes: 128.5 * TiB }],
     ["--device-size", { ...OPTIONS, primarySizeBytes: GiB, deviceSizeBytes: 0 }],
     ["--device-size", { ...OPTIONS, primarySizeBytes: GiB, deviceSizeBytes: 4097 }],
     ["--device-size", { ...OPTIONS, primarySizeBytes: GiB, deviceSizeBytes: GiB }],

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "../../support/assert.ts";
+import { assert, assertEquals, assertRejects } from "../../support/assert.ts";
 import { withPreemption } from "../../support/preemption.ts";
 import { BLOCKS, newResyncDevice, UNIT, until } from "../../support/resync_device.ts";
 import { systemClock } from "../../../src/base/clock.ts";
@@ -168,6 +168,17 @@ Deno.test("detached, everything that did not get to the replica is stale", async
   assertEquals(device.pool.usedUnits(), 0);
   replicator.stop();
   await running;
+});
+
+Deno.test("a replicator that breaks while it copies holds no write back", async () => {
+  const device = newResyncDevice("forward-part");
+  device.stale.mark(0, BLOCKS / 2);
+  device.replica.failure = new TypeError("a bug");
+  device.drive.readMs = 2000;
+  const running = device.newReplicator().run();
+  assert(device.write(BLOCKS - 1, 1), "what is not stale is committed while copies are read");
+  await assertRejects(() => running, TypeError, "a bug");
+  for (let block = 0; block < BLOCKS; block++) assert(device.write(block, 1), `block ${block}`);
 });
 
 /** Of the writes of 1, 2 and 3 to the blocks of these numbers. */
