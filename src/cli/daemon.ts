@@ -216,6 +216,11 @@ class Daemon implements ControlHandler {
     this.#stopWanted.abort("request");
     try {
       await this.#finished.promise;
+    } catch (error) {
+      // A start that ends because of this: whoever waits for the device hears of it, and here all is well.
+      const isStart = this.#device === null && error instanceof ReplicaError &&
+        error.kind === "closed";
+      if (!isStart) throw error;
     } finally {
       this.#progressListeners.delete(onProgress);
     }

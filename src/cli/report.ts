@@ -17,10 +17,10 @@ export function exitCodeOf(error: unknown): number {
 /** Says on stderr why the command failed; returns its exit code. */
 export function reportFailure(ctx: Context, error: unknown): number {
   const { argv } = ctx;
-  ctx.stderr.write(
-    formatError(error, { json: argv.includes("--json"), debug: wantsDebug(argv) }),
-  );
-  return interruptedCode(ctx, error) ?? exitCodeOf(error);
+  const exitCode = interruptedCode(ctx, error) ?? exitCodeOf(error);
+  const how = { json: argv.includes("--json"), debug: wantsDebug(argv), exitCode };
+  ctx.stderr.write(formatError(error, how));
+  return exitCode;
 }
 
 /** --log-level debug; looked for here because the error may be about the rest of the command line. */
@@ -43,10 +43,13 @@ function interruptedCode(ctx: Context, error: unknown): number | undefined {
 }
 
 /** The text for stderr. */
-export function formatError(error: unknown, options: { json: boolean; debug: boolean }): string {
+export function formatError(
+  error: unknown,
+  options: { json: boolean; debug: boolean; exitCode: number },
+): string {
   const report = reportOf(error);
   if (options.json) {
-    return JSON.stringify({ error: { ...report, exitCode: exitCodeOf(error) } }) + "\n";
+    return JSON.stringify({ error: { ...report, exitCode: options.exitCode } }) + "\n";
   }
   const lines = [`${PROGRAM}: error: ${report.message}`];
   const values = Object.entries(report.context ?? {})

@@ -7,6 +7,7 @@
 // - whatever a client sends or leaves out costs it its own connection at most.
 
 import { reportOf } from "../base/error_report.ts";
+import { systemClock } from "../base/clock.ts";
 import { messageOf, ReplicaError, systemReason, usageError } from "../base/errors.ts";
 import { roomLog } from "../base/log.ts";
 import { within } from "../base/within.ts";
@@ -53,6 +54,8 @@ export interface ServerOptions {
 const LIMITS: LineLimits = { lineBytesMax: REQUEST_BYTES_MAX, idleMs: 60_000, lineMs: 10_000 };
 /** How long close() waits for answers under way, such as the one to "stop". */
 const CLOSE_MS = 2_000;
+/** Too many open files, perhaps: it passes. */
+const ACCEPT_RETRY_MS = 100;
 
 export class ControlServer {
   readonly path: string;
@@ -101,10 +104,25 @@ export class ControlServer {
 
   async #accept(): Promise<void> {
     const clientsMax = this.#options.clientsMax ?? 64;
-    for await (const connection of this.#listener) {
+    for (;;) {
+      const connection = await this.#nextConnection();
+      if (connection === null) return;
       const client = new LineConnection(connection, this.#options.limits ?? LIMITS);
       const serving = this.#clients.size >= clientsMax ? refuse(client) : this.#serve(client);
       this.#clients.set(client, serving.finally(() => this.#clients.delete(client)));
+    }
+  }
+
+  /** Null: the server closes. No failure to accept a client is the guest's. */
+  async #nextConnection(): Promise<Deno.UnixConn | null> {
+    for (;;) {
+      try {
+        return await this.#listener.accept();
+      } catch (error) {
+        if (this.#closing !== undefined || error instanceof Deno.errors.BadResource) return null;
+        roomLog("main").warn("Cannot take a request", { error: messageOf(error) });
+        await systemClock.sleep(ACCEPT_RETRY_MS);
+      }
     }
   }
 

@@ -71,9 +71,29 @@ export class ImageFile implements ExportTarget {
 
   async finish(): Promise<void> {
     await this.#disk.flush();
-    await Deno.rename(this.#disk.name, this.path);
+    if (this.#guard === null) await this.#nameNew();
+    else await Deno.rename(this.#disk.name, this.path);
     this.#named = true;
     await syncDirectory(parentOf(this.path));
+  }
+
+  /** Nothing was there when the export began: what came since is somebody's. */
+  async #nameNew(): Promise<void> {
+    const { name } = this.#disk;
+    try {
+      await Deno.link(name, this.path);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AlreadyExists)) {
+        // A file system without hard links.
+        await Deno.rename(name, this.path);
+        return;
+      }
+      this.#named = true; // and stays
+      throw usageError(`Cannot name the image ${this.path}: a file of that name has appeared`, {
+        hint: `The image is whole and durable as ${name}: move it to where you want it.`,
+      });
+    }
+    await Deno.remove(name);
   }
 
   async close(): Promise<void> {

@@ -74,6 +74,9 @@ export function segmentAreas(counts: {
   return { summaryBytes, metaOffset, dataOffset, endOffset };
 }
 
+/** More entries than a segment of the greatest size could have blocks for are nonsense. */
+export const SUMMARY_BYTES_MAX = 16 * MiB;
+
 /** Reads and checks a segment's header. `raw` starts at the segment's first byte. */
 export function decodeSegmentHeader(raw: Uint8Array, segmentId: number): SegmentHeaderValues {
   const object = segmentKey(segmentId);

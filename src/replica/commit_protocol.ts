@@ -167,7 +167,8 @@ export async function putInode(
   for (let race = 0; race < TIME_RACES_MAX; race++) {
     const outcome = await tryPut(store, INODE_KEY, [bytes], { condition: { etag }, signal });
     if (outcome.stored === true) return known(bytes, outcome.etag);
-    const found = await store.get(INODE_KEY, { signal }).catch((error) => {
+    const range = { offset: 0, length: InodeRecord.size };
+    const found = await store.get(INODE_KEY, { range, signal }).catch((error) => {
       throw outcome.stored === "unknown" && isUnknownOutcome(error) ? outcome.error : error;
     });
     if (found === null) throw fenced(INODE_KEY, "it was removed", store);

@@ -55,6 +55,8 @@ export class FileStore implements ObjectStore {
   readonly #identity: string;
   readonly #clock: Clock;
   readonly #closing = new AbortController();
+  /** Keys whose names may not be durable. */
+  readonly #unsettled = new Set<string>();
 
   private constructor(
     parts: { path: string; lock: FileLock | null; identity: string; clock: Clock },
@@ -78,8 +80,10 @@ export class FileStore implements ObjectStore {
       const own = `${path}/${PRIVATE_DIRECTORY}`;
       await Deno.mkdir(own, { recursive: true });
       const lock = await FileLock.open({ path: `${own}/lock`, clock, timeoutMs: lockTimeoutMs });
-      await checkTimes(own);
-      await lock.run(undefined, () => removeLeftovers(own));
+      await lock.run(undefined, async () => {
+        await checkTimes(own);
+        await removeLeftovers(own);
+      });
       return new FileStore({ path, lock, identity, clock });
     } catch (error) {
       throw fileError(error, { verb: "open", object: fileUri(path), effect: "none" });
@@ -246,7 +250,19 @@ export class FileStore implements ObjectStore {
         folder = parentOf(folder);
       }
     } catch (error) {
+      this.#unsettled.add(key);
       throw fileError(error, { verb, object: `${this.uri}/${key}`, effect: "unknown" });
+    }
+  }
+
+  /**
+   * What a call reads must be what a power cut leaves: names that could not be made durable are tried again
+   * before it, or a lost answer would be taken for a commit.
+   */
+  async #settleRest(): Promise<void> {
+    for (const key of this.#unsettled) {
+      await this.#settle(key, "write");
+      this.#unsettled.delete(key);
     }
   }
 
@@ -262,6 +278,7 @@ export class FileStore implements ObjectStore {
     try {
       const info = await Deno.stat(this.#path);
       if (identityOf(info) !== this.#identity) throw replaced(this.uri);
+      if (this.#unsettled.size > 0) await this.#settleRest();
       return await body();
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) throw replaced(this.uri, error);

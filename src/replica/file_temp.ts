@@ -92,7 +92,8 @@ export async function removeLeftovers(folder: string): Promise<void> {
     if (!entry.isFile || !entry.name.endsWith(SUFFIX)) continue;
     const path = `${folder}/${entry.name}`;
     // NFS wants a descriptor that may write for a lock that excludes others.
-    const file = await Deno.open(path, { read: true, write: true });
+    const file = await unlessMissing(Deno.open(path, { read: true, write: true }));
+    if (file === null) continue; // its writer is done with it just now
     try {
       if (await file.tryLock(true)) await unlessMissing(Deno.remove(path));
     } finally {

@@ -23,6 +23,7 @@ import {
   SegmentHeader,
   type SegmentHeaderValues,
   segmentKey,
+  SUMMARY_BYTES_MAX,
 } from "../format/segment.ts";
 import {
   attempt,
@@ -36,8 +37,6 @@ import type { ObjectStore, RequestOptions } from "./object_store.ts";
 import { fetchSegmentHeader } from "./segment_header.ts";
 
 const READ_BYTES = MiB;
-/** More entries than a segment of the greatest size could have blocks for are nonsense. */
-const SUMMARY_BYTES_MAX = 16 * MiB;
 const DAMAGED_LIST_MAX = 1000;
 const TWO_32 = 2 ** 32;
 

@@ -10,6 +10,7 @@
 import { ReplicaError } from "../base/errors.ts";
 import {
   decodeDeviceCard,
+  DEVICE_CARD_BYTES_MAX,
   DEVICE_CARD_KEY,
   type DeviceCard,
   encodeDeviceCard,
@@ -89,7 +90,8 @@ export class NewReplica {
   }
 
   async #cardStands(store: ObjectStore): Promise<boolean> {
-    const body = await store.get(DEVICE_CARD_KEY, { signal: this.#options.signal });
+    const range = { offset: 0, length: DEVICE_CARD_BYTES_MAX + 1 };
+    const body = await store.get(DEVICE_CARD_KEY, { range, signal: this.#options.signal });
     if (body === null) return false;
     if (sameDevice(decodeDeviceCard(body.bytes, DEVICE_CARD_KEY), this.#options.card)) return true;
     this.#made = [];

@@ -9,9 +9,11 @@
 //
 // Callers: open.ts.
 
+import type { Readable } from "node:stream";
 import {
   DeleteObjectCommand,
   GetObjectCommand,
+  type GetObjectCommandOutput,
   HeadBucketCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
@@ -150,15 +152,13 @@ export class S3Store implements ObjectStore {
         const Range = range && `bytes=${range.offset}-${range.offset + range.length - 1}`;
         const command = new GetObjectCommand({ ...this.#name(key), Range });
         const output = await sending.client.send(command, abortable(sending));
-        const uri = this.#connection.objectUri(key);
-        const size = range ? wholeSize(output.ContentRange, range, uri) : output.ContentLength;
-        const length = output.ContentLength;
-        if (size === undefined || length === undefined || output.Body === undefined) {
-          throw notS3Error(`Cannot read ${uri}: the answer does not tell its length`);
+        try {
+          return await this.#bodyOf(output, { key, range, progress: sending.progress });
+        } catch (error) {
+          // Unread it would keep its connection for ever.
+          (output.Body as unknown as Readable | undefined)?.destroy();
+          throw error;
         }
-        const stream = output.Body as unknown as AsyncIterable<Uint8Array>;
-        const bytes = await collect(stream, { length, uri, progress: sending.progress });
-        return { bytes, etag: etagIn(output, uri), size };
       });
     } catch (error) {
       const status = statusOf(error);
@@ -167,6 +167,21 @@ export class S3Store implements ObjectStore {
       if (isNoKey(error)) return null;
       throw error;
     }
+  }
+
+  async #bodyOf(
+    output: GetObjectCommandOutput,
+    { key, range, progress }: { key: string; range?: ByteRange; progress: S3Sending["progress"] },
+  ): Promise<ObjectBody> {
+    const uri = this.#connection.objectUri(key);
+    const size = range ? wholeSize(output.ContentRange, range, uri) : output.ContentLength;
+    const length = output.ContentLength;
+    if (size === undefined || length === undefined || output.Body === undefined) {
+      throw notS3Error(`Cannot read ${uri}: the answer does not tell its length`);
+    }
+    const stream = output.Body as unknown as AsyncIterable<Uint8Array>;
+    const bytes = await collect(stream, { length, uri, progress });
+    return { bytes, etag: etagIn(output, uri), size };
   }
 
   async #emptyBody(key: string, signal: AbortSignal | undefined): Promise<ObjectBody | null> {

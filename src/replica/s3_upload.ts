@@ -25,7 +25,7 @@ import type { PutCondition, PutResult } from "./object_store.ts";
 import type { PartBuffers } from "./part_buffers.ts";
 import type { S3Connection } from "./s3_connection.ts";
 import { needsOperator, storeUnavailable } from "./store_error.ts";
-import { conditionHeaders, conditionRefused, etagIn } from "./s3_answer.ts";
+import { conditionHeaders, conditionRefused, etagIn, notS3Error } from "./s3_answer.ts";
 
 const PARTS_AT_ONCE = 2;
 const PART_ATTEMPTS = 3;
@@ -76,13 +76,10 @@ async function begin(options: UploadOptions, tag: string): Promise<string> {
       },
     );
     if (output.UploadId !== undefined) return output.UploadId;
+    throw notS3Error(`Cannot upload ${connection.objectUri(key)}: no upload id came back`);
   } catch (error) {
     throw withoutEffect(error);
   }
-  throw new ReplicaError(
-    "data",
-    `Cannot upload ${connection.objectUri(key)}: no upload id came back`,
-  );
 }
 
 /** Each of a few senders takes the next part that nobody took, in the order of the body. */

@@ -14,6 +14,7 @@ import {
   segmentAreas,
   SegmentHeader,
   segmentKey,
+  SUMMARY_BYTES_MAX,
 } from "../format/segment.ts";
 import type { Limiter } from "./limiter.ts";
 import { ByteLru } from "./node_cache.ts";
@@ -124,6 +125,11 @@ export class SegmentIndex {
         `Cannot read segment ${object}: ${first.size} bytes of ${areas.endOffset}`,
         { context: { object, offset: first.size } },
       );
+    }
+    if (areas.summaryBytes > SUMMARY_BYTES_MAX) {
+      throw dataError(`Cannot read segment ${object}: a summary of ${areas.summaryBytes} bytes`, {
+        context: { object, offset: 0 },
+      });
     }
     const raw = new Uint8Array(areas.summaryBytes);
     const got = Math.min(first.bytes.length, raw.length);

@@ -244,6 +244,28 @@ Deno.test("S3Store meets a black hole with a time-out", async () => {
   await store.close();
 });
 
+// Each answer that was refused unread kept its connection, and there are 32.
+Deno.test("S3Store.get() lets go of the connection of an answer that it does not believe", async () => {
+  proxy.reset();
+  const root = await server.createRoot({
+    endpoint: proxy.endpoint,
+    idleTimeoutMs: IDLE_TIMEOUT_MS,
+    slowestBytesPerSecond: 100 * MiB,
+  });
+  const store = new S3Store(root);
+  const body = pattern(1000, 5);
+  stored(await store.put("inode", [body]));
+  proxy.plan = () => ({ type: "status", status: 200, body: "the whole object".repeat(256 * 1024) });
+  const range = { offset: 0, length: 160 };
+  for (let n = 0; n < 40; n++) {
+    const error = await failureOf(() => store.get("inode", { range }));
+    assertEquals(error.context.code, "NotS3");
+  }
+  proxy.reset();
+  assert(equal((await store.get("inode", { range }))!.bytes, body.subarray(0, 160)), "the bytes");
+  await store.close();
+});
+
 Deno.test("S3Store does not time out on a slow line", async () => {
   proxy.reset();
   const root = await server.createRoot({

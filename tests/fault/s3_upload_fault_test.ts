@@ -108,7 +108,8 @@ Deno.test("S3Store.put() in parts gives up on parts that never get through, with
 });
 
 Deno.test("S3Store.put() in parts has no effect when its upload can't begin", async () => {
-  for (const fault of PASSING) {
+  const page: Fault = { type: "status", status: 200, body: "<html>Welcome to the hotel</html>" };
+  for (const fault of [...PASSING, page]) {
     const { outcome, direct } = await upload("begin", fault, { old: true });
     assert(outcome instanceof ReplicaError);
     assertEquals([outcome.kind, outcome.context.effect], ["unavailable", "none"]);

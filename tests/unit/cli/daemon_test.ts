@@ -228,6 +228,17 @@ Deno.test("add stops its daemon when it is interrupted before the device is usab
   }
 });
 
+Deno.test("stop ends a start, and both are told", async () => {
+  using place = new Place();
+  const child = place.spawn(["add", ...REPLICA], { FAKE_START: "slow" });
+  await until("the daemon listens", () => place.files().includes(".ioreplica"));
+  const stopped = await place.run(["stop", "--json"]);
+  assertEquals([stopped.code, JSON.parse(stopped.stdout)], [0, { stopped: "./.ioreplica" }]);
+  const result = await outcome(child);
+  assertEquals([result.code, result.stdout], [4, ""], result.stderr);
+  assertEquals(place.files(), ["run"], "the daemon is gone");
+});
+
 Deno.test("a second add on the same socket is refused and harms nothing", async () => {
   using place = new Place();
   assertEquals((await place.run(["add", ...REPLICA])).code, 0);
