@@ -66,7 +66,7 @@ export interface ReplicaTargetConfig {
   readonly takeOver: boolean;
   /** Use a store that does not keep two writers apart. */
   readonly acceptUnsafeStore: boolean;
-  /** Copy the primary whatever the replica holds. */
+  /** Where the start would be refused: copy the whole primary, whatever the replica holds. */
   readonly force: boolean;
   /** What a full pool means for writes: left to resync, or held back. */
   readonly congestion: Congestion;

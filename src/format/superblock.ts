@@ -75,10 +75,11 @@ export const PRIMARY_FEATURES = { stagedMap: 1 } as const;
 /**
  * The stages of a primary's life, as stored.
  * - `formatting`: format has begun and the replica may or may not exist: only format may go on.
- * - `formatted`: never synced: the replica does not yet hold what the primary holds.
- * - `active`: in use by a daemon, or one died: primary and replica may differ in what was in flight.
+ * - `formatted`: the first copy of the whole device is not complete; also while the device runs.
+ * - `active`: in use by a daemon, or one died: the dirty map names what may differ.
  * - `clean`: stopped in order: the replica's last checkpoint equals the primary.
- * - `diverged`: replication ended while the device went on: the replica lacks writes for certain.
+ * - `diverged`: a copy of the whole device is due or under way again: the dirty map does not tell what the
+ *   replica lacks, only the staged map's pages of such a copy count.
  */
 export const PRIMARY_STATES = {
   formatting: 1,
