@@ -45,15 +45,24 @@ export interface KeptMap {
 /** The maps that are read here. */
 export type KeptMapName = Extract<RegionMapName, "dirty" | "staged">;
 
-export function readDirtyMap(disk: Disk, layout: PrimaryLayout, uuid: string): Promise<KeptMap> {
-  return readKeptMap(disk, layout, { uuid, map: "dirty" });
+/** `wallMs`: as for readKeptMap(). */
+export function readDirtyMap(
+  disk: Disk,
+  layout: PrimaryLayout,
+  uuid: string,
+  wallMs = 0,
+): Promise<KeptMap> {
+  return readKeptMap(disk, layout, { uuid, map: "dirty", wallMs });
 }
 
-/** No pages: the primary has no such map. */
+/**
+ * No pages: the primary has no such map. `wallMs`: the time, for whoever writes pages afterwards: more than the
+ * updates that any page can have had, so that a page of which no copy could be read gets the last word.
+ */
 export async function readKeptMap(
   disk: Disk,
   layout: PrimaryLayout,
-  { uuid, map }: { uuid: string; map: KeptMapName },
+  { uuid, map, wallMs = 0 }: { uuid: string; map: KeptMapName; wallMs?: number },
 ): Promise<KeptMap> {
   const pages: RegionPage[] = [];
   const doubtful: DoubtfulPage[] = [];
@@ -67,7 +76,8 @@ export async function readKeptMap(
     const reason = verdict.kind === "valid" ? "one copy can't be read" : verdict.reason;
     doubtful.push({ page, reason });
     // The next update goes to the other place, above whatever the doubtful copy may turn out to hold.
-    const sequence = 2 + (verdict.kind === "valid" ? verdict.page.sequence : 0);
+    const known = verdict.kind === "valid" ? verdict.page.sequence : unreadable ? wallMs : 0;
+    const sequence = 2 + known;
     const whole = { ...emptyRegionPage({ uuid, map, page, regionCount }), sequence };
     for (let region = 0; region < regionCount; region++) setRegion(whole.bits, region, true);
     pages.push(whole);

@@ -109,7 +109,12 @@ export class ReplicatorRoom {
     const metadata = await PrimaryMetadata.load(this.#primary.disk);
     const { layout, superblock: { uuid } } = metadata;
     this.#dirtyMap = dirtyMapPlace(layout);
-    this.#staged = await StagedMap.load(this.#primary.disk, layout, uuid);
+    this.#staged = await StagedMap.load(
+      this.#primary.disk,
+      layout,
+      uuid,
+      this.#system.clock.wallMs(),
+    );
     const attaching = this.#attachOptions(metadata, this.#primary.disk);
     const { signal } = this.#abort;
     await this.#withStore("read", (store) => lookAtReplica(store, attaching));

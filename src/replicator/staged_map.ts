@@ -59,11 +59,16 @@ export class StagedMap {
     this.doubtful = doubtful;
   }
 
-  /** Null: the primary has no such map. */
-  static async load(disk: Disk, layout: PrimaryLayout, uuid: string): Promise<StagedMap | null> {
+  /** Null: the primary has no such map. `wallMs`: as for readKeptMap(). */
+  static async load(
+    disk: Disk,
+    layout: PrimaryLayout,
+    uuid: string,
+    wallMs = 0,
+  ): Promise<StagedMap | null> {
     const offsetBytes = layout.stagedMapOffsetBytes;
     if (offsetBytes === null) return null;
-    const { pages, doubtful } = await readKeptMap(disk, layout, { uuid, map: "staged" });
+    const { pages, doubtful } = await readKeptMap(disk, layout, { uuid, map: "staged", wallMs });
     const place = { offsetBytes, copyBytes: layout.mapPages * PAGE_BYTES };
     return new StagedMap(disk, place, [...pages], new Set(doubtful.map(({ page }) => page)));
   }

@@ -43,8 +43,9 @@ export class TargetIntents {
 
   /** Brings the map into the shared memory, before any other room sees that. Writes nothing. */
   static async load(options: TargetIntentsOptions): Promise<TargetIntents> {
-    const { disk, metadata, views } = options;
-    const loaded = await readDirtyMap(disk, metadata.layout, metadata.superblock.uuid);
+    const { disk, metadata, views, clock } = options;
+    const { layout, superblock: { uuid } } = metadata;
+    const loaded = await readDirtyMap(disk, layout, uuid, clock.wallMs());
     loadIntents(views, loaded);
     return new TargetIntents(options, loaded);
   }

@@ -60,9 +60,10 @@ async function started(disk: FailingDisk) {
     deviceSizeBytes: REGIONS * UNIT,
   });
   const views = sharedViews(allocateShared(layout), layout);
-  const loaded = await readDirtyMap(disk, LAYOUT, UUID);
+  const clock = new FakeClock();
+  const loaded = await readDirtyMap(disk, LAYOUT, UUID, clock.wallMs());
   loadIntents(views, loaded);
-  const writing = { views, disk, place: dirtyMapPlace(LAYOUT), clock: new FakeClock() };
+  const writing = { views, disk, place: dirtyMapPlace(LAYOUT), clock };
   return { map: new IntentMap(views), loaded, writing };
 }
 
@@ -126,6 +127,19 @@ Deno.test("where not all is known every region is dirty, and the primary is told
         return Promise.resolve();
       },
       "can't be read",
+    ],
+    [
+      // An update of a place whose sequence nobody knows has to win over the other place, too.
+      "both unreadable for a while, after many updates",
+      async (disk) => {
+        const { map } = await started(disk);
+        for (const region of [3, 4, 5, 6, 7]) await name(disk, map, region);
+        disk.faults = [0, 1].map((copy) => ({
+          kind: "unreadable" as const,
+          offsetBytes: placeOf(0, copy),
+        }));
+      },
+      "",
     ],
   ];
   for (const [what, damage, reason] of cases) {
