@@ -164,6 +164,11 @@ export class Timeline {
     return survivors;
   }
 
+  /** How often the sector was zeroed. */
+  zeroings(sector: number): number {
+    return this.#past(sector).ops.filter(({ kind }) => kind === "zero").length;
+  }
+
   /** The stamps that the primary shows now. */
   now(): Int32Array {
     return this.base.map((_, sector) => this.#stamp(sector, this.#pasts[sector]?.ops.length ?? 0));
@@ -225,7 +230,7 @@ export class Timeline {
       if (!lacking.has(candidate.sector)) this.#raiseFloor(candidate, time);
     }
     for (const sector of zeros) {
-      if (!this.#mayBeZeroAt(sector, time)) lacking.add(sector);
+      if (!this.#mayBeZeroFrom(sector, time)) lacking.add(sector);
     }
     this.#publishedT = time;
     return { time, lacking: [...lacking] };
@@ -241,13 +246,12 @@ export class Timeline {
     return false;
   }
 
-  /** Whether a sector of an image of time `time` may be zeros. */
-  #mayBeZeroAt(sector: number, time: number): boolean {
+  /** Whether a sector of an image of time `time`, or of some time after, may be zeros. */
+  #mayBeZeroFrom(sector: number, time: number): boolean {
     const ops = this.#past(sector).ops;
     for (let version = ops.length; version > 0; version--) {
-      const { issuedAt, answeredAt } = ops[version - 1];
-      if (issuedAt <= time && this.#stamp(sector, version) === 0) return true;
-      if (answeredAt <= time) return false;
+      if (this.#stamp(sector, version) === 0) return true;
+      if (ops[version - 1].answeredAt <= time) return false;
     }
     return this.base[sector] === 0;
   }

@@ -29,6 +29,8 @@ export interface OperatorOptions {
   readonly drive: SimDrive;
   readonly service: SimService;
   readonly excuses: Excuses;
+  /** Another primary has come for the replica. */
+  isContested(): boolean;
 }
 
 export class Operator {
@@ -87,14 +89,15 @@ export class Operator {
   ): Promise<VerifyReport> {
     const { trace, drive, service } = this.#options;
     trace.add("compare", Number(request.repair), ...twisted);
-    const before = { reported: drive.defects.reported, garbled: service.garbled };
+    const zeroings = this.#zeroings();
+    const before = { reported: drive.defects.reported, garbled: service.garbled, zeroings };
     const report = await daemon.verify({ ...request, onProgress: () => {} }, twisted);
     this.compared++;
     const differing = blocksOf(report.differing);
     this.found += differing.size;
     trace.add("compared", report.cno, report.busyBytes / UNIT_BYTES, ...differing);
     // Of a replica that somebody else has taken, or of a drive that is elsewhere, it may say what it likes.
-    if (process.past !== null || daemon.state === "detached") return report;
+    if (process.past !== null || this.#options.isContested()) return report;
     this.#judge(report, process, twisted, before);
     if (report.isRepairing !== (request.repair && differing.size > 0)) {
       violated(`a comparison repairs: ${report.isRepairing}`);
@@ -106,7 +109,7 @@ export class Operator {
     report: VerifyReport,
     process: Process,
     twisted: ReadonlySet<number>,
-    before: { reported: number; garbled: number },
+    before: { reported: number; garbled: number; zeroings: readonly number[] },
   ): void {
     const { drive: { defects }, service } = this.#options;
     const damaged = blocksOf(report.damaged);
@@ -118,12 +121,14 @@ export class Operator {
     if (unreadable.size > 0 && defects.reported === before.reported) {
       violated("a comparison calls blocks unreadable that were read");
     }
+    const zeroings = this.#zeroings();
     for (const block of differing) {
       // A block that could not be read for a while is known to lack what it holds.
       const mayLack = defects.mayLack(process, block * UNIT_BYTES / SECTOR);
-      if (!twisted.has(block) && !mayLack) {
-        violated(`a comparison finds block ${block}, which is equal`);
-      }
+      // Zeros that come back each time that it is looked at seem not to change.
+      const isDeceptive = zeroings[block] - before.zeroings[block] >= 3;
+      if (twisted.has(block) || mayLack || isDeceptive) continue;
+      violated(`a comparison finds block ${block}, which is equal`);
     }
     let missed = 0;
     for (const block of twisted) {
@@ -133,6 +138,16 @@ export class Operator {
     if (!report.isComplete || report.comparedBytes !== report.deviceSizeBytes) {
       violated(`a comparison ends after ${report.comparedBytes} bytes`);
     }
+  }
+
+  /** How often each block was zeroed so far. */
+  #zeroings(): number[] {
+    const { drive, plan } = this.#options;
+    const sectors = UNIT_BYTES / SECTOR;
+    return Array.from(
+      { length: plan.deviceBlocks },
+      (_, block) => drive.timeline.zeroings(block * sectors),
+    );
   }
 
   /** What may keep a comparison from an answer: the mode, a stop, impatience, or what the world did to it. */

@@ -104,7 +104,8 @@ export class World {
     });
     this.#excuses = new Excuses(this.#drive, this.#service);
     const [drive, service, excuses] = [this.#drive, this.#service, this.#excuses];
-    this.#operator = new Operator({ plan, scheduler, random, trace, drive, service, excuses });
+    const parts = { plan, scheduler, random, trace, drive, service, excuses };
+    this.#operator = new Operator({ ...parts, isContested: () => this.#isContested });
     this.#trap = new Trap(scheduler, trace);
     const guest = { scheduler, random, trace, drive: this.#drive, habits: plan.habits };
     this.#guest = new Guest(guest, this.#outside, deviceSizeBytes / SECTOR);
