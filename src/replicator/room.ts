@@ -105,17 +105,13 @@ export class ReplicatorRoom {
    */
   async open(): Promise<ReplicatorReady> {
     const primary = await this.#system.openPrimary();
-    this.#primary = { ...primary, disk: watchedDisk(primary.disk, this.#views) };
-    const metadata = await PrimaryMetadata.load(this.#primary.disk);
+    const disk = watchedDisk(primary.disk, this.#views);
+    this.#primary = { ...primary, disk };
+    const metadata = await PrimaryMetadata.load(disk);
     const { layout, superblock: { uuid } } = metadata;
     this.#dirtyMap = dirtyMapPlace(layout);
-    this.#staged = await StagedMap.load(
-      this.#primary.disk,
-      layout,
-      uuid,
-      this.#system.clock.wallMs(),
-    );
-    const attaching = this.#attachOptions(metadata, this.#primary.disk);
+    this.#staged = await StagedMap.load(disk, layout, uuid, this.#system.clock.wallMs());
+    const attaching = this.#attachOptions(metadata, disk);
     const { signal } = this.#abort;
     await this.#withStore("read", (store) => lookAtReplica(store, attaching));
     // What stands between us and the store may have changed since format asked.
