@@ -288,3 +288,26 @@ Deno.test("a comparison ends when the client that asked for it goes away", async
   await handler.verifyEnded.promise;
   assertEquals((await ping(place.socket)).pid, Deno.pid, "and the daemon lives on");
 });
+
+// It ended the daemon, and with it the device.
+Deno.test("a server that can't accept for a while goes on serving, and closes", async () => {
+  const { listen } = Deno;
+  let failures = 3;
+  Object.assign(Deno, {
+    listen(options: Deno.UnixListenOptions & { transport: "unix" }) {
+      const listener = listen(options);
+      const accept = listener.accept.bind(listener);
+      return Object.assign(listener, {
+        accept: () => failures-- > 0 ? Promise.reject(new Error("Too many open files")) : accept(),
+      });
+    },
+  });
+  try {
+    await using place = new Place();
+    await place.listen();
+    assertEquals((await ping(place.socket)).pid, Deno.pid);
+    assert(failures < 0, "it did fail");
+  } finally {
+    Object.assign(Deno, { listen });
+  }
+});
